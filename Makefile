@@ -1,0 +1,76 @@
+# One door for chores; .ci/run calls the same verbs. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := collector instrumentation proto recovery replay
+CHECKED := $(SOURCES) tests benchmarks
+STAMP := $(VENV)/.installed
+PROTO_VENV := .make/proto-venv
+PROTO_STAMP := $(PROTO_VENV)/.installed
+PROTO_FILES := livespan/proto/v1/livespan.proto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-core test-crash lint types proto proto-check bench mutants format clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with everything that tests, demo and bench need
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Livespan needs Python 3.11 or newer: make setup PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
+	$(BIN)/livespan demo
+
+test: setup ## all tests but lint and types
+	$(BIN)/python -m pytest -q tests -m 'not crash'
+	$(BIN)/python -m pytest -q tests -m crash
+	$(MAKE) --no-print-directory mutants
+
+test-core: setup ## the tests that kill nothing
+	$(BIN)/python -m pytest -q tests -m 'not crash'
+
+mutants: setup ## take one protection away at a time: each must be caught by the kill tests
+	$(BIN)/python -m tests.crash.mutants
+
+lint: setup proto-check ## ruff, the layers, generated code
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/lint-imports
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+types: setup ## mypy --strict and pyright strict
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/pyright
+
+proto: $(PROTO_STAMP) ## generate code from the .proto (in an environment of its own: the pinned compiler cannot live beside protobuf 7)
+	cd proto && $(CURDIR)/$(PROTO_VENV)/bin/python -m grpc_tools.protoc -I . \
+	  --plugin=protoc-gen-mypy=$(CURDIR)/$(PROTO_VENV)/bin/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(CURDIR)/$(PROTO_VENV)/bin/protoc-gen-mypy_grpc \
+	  --python_out=$(or $(OUT),.) --grpc_python_out=$(or $(OUT),.) \
+	  --mypy_out=quiet:$(or $(OUT),.) --mypy_grpc_out=quiet:$(or $(OUT),.) $(PROTO_FILES)
+
+proto-check: $(PROTO_STAMP)
+	rm -rf .make/proto-out && mkdir -p .make/proto-out
+	$(MAKE) --no-print-directory proto OUT=$(CURDIR)/.make/proto-out
+	diff -r -x '*.proto' -x __init__.py -x __pycache__ .make/proto-out/livespan/proto/v1 proto/livespan/proto/v1
+
+$(PROTO_STAMP): Makefile
+	test -x $(PROTO_VENV)/bin/python || $(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'grpcio-tools==1.63.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
+	touch $(PROTO_STAMP)
+
+bench: setup ## figures side by side in one run; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what the other verbs made
+	rm -rf $(VENV) .make .mypy_cache .ruff_cache .pytest_cache .hypothesis

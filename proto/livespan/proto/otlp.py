@@ -1,0 +1,228 @@
+"""OTLP bytes to records: the one parser of everything that reaches the log, ours or foreign.
+
+A request is parsed and validated whole before it is appended, so that a refusal is honest. `log_seq` counts *every* span of a
+request in wire order, refused ones too: record i of a frame that begins at `first` has `first + i`, whoever reads the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from livespan.proto import attributes as names
+from livespan.proto.errors import InvalidInput
+from livespan.proto.record import AttributeValue, Large, Record, RecordKind
+
+__all__ = ["Refusal", "Request"]
+
+_KINDS: Final[dict[str, RecordKind]] = {kind.value: kind for kind in RecordKind if kind is not RecordKind.FOREIGN}
+_RESOURCE_NAMES: Final = frozenset(
+    {names.PROJECT, names.RUN_ID, names.GENERATION, names.SESSION, names.ATTEMPT, names.EPOCH, names.SERVICE_NAME}
+)
+_RAW: Final = "raw"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One span that cannot be stored, and why."""
+
+    span: int
+    reason: str
+
+
+class _Life(msgspec.Struct, frozen=True):
+    """What a resource says of all its records."""
+
+    project: str
+    run_id: str
+    generation: int
+    session: str
+    attempt: int
+    epoch: int
+    writer: str
+    tags: dict[str, str]
+
+
+class Request:
+    """A parsed ExportTraceServiceRequest.
+
+    Raises:
+        InvalidInput: the bytes are no such message.
+    """
+
+    __slots__ = ("_message",)
+
+    def __init__(self, payload: bytes) -> None:
+        try:
+            self._message = ExportTraceServiceRequest.FromString(payload)
+        except (DecodeError, RuntimeError) as error:
+            raise InvalidInput(
+                "the body is not an OTLP ExportTraceServiceRequest", hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it."
+            ) from error
+
+    def count(self) -> int:
+        """Return the number of spans, refused ones included."""
+        return sum(len(scope.spans) for group in self._message.resource_spans for scope in group.scope_spans)
+
+    def refusals(self) -> list[Refusal]:
+        """Return the spans that cannot be stored: their ids are missing, of a wrong length, or all zero."""
+        found: list[Refusal] = []
+        for index, _, span in self._spans():
+            reason = _refused(span)
+            if reason:
+                found.append(Refusal(index, reason))
+        return found
+
+    def records(self, first_seq: int) -> list[Record]:
+        """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`."""
+        found: list[Record] = []
+        life: _Life | None = None
+        last: Resource | None = None
+        for index, resource, span in self._spans():
+            if _refused(span):
+                continue
+            if life is None or resource is not last:
+                life, last = _life(resource), resource
+            found.append(_record(index, first_seq + index, life, span))
+        return found
+
+    def large(self, span: int, name: str) -> bytes:
+        """Return the bytes that a `Large` stands for: attribute `name` of span number `span` ("raw": the span itself)."""
+        for index, _, candidate in self._spans():
+            if index != span:
+                continue
+            if name == _RAW:
+                return candidate.SerializeToString()
+            for pair in candidate.attributes:
+                if pair.key == name:
+                    kind = pair.value.WhichOneof("value")
+                    return pair.value.bytes_value if kind == "bytes_value" else pair.value.string_value.encode()
+        raise InvalidInput(f"the request holds no attribute {name!r} at span {span}")
+
+    def larges(self) -> Iterator[tuple[int, str, bytes]]:
+        """Yield (span, attribute name, bytes) of each value that `records` leaves as `Large`, in wire order."""
+        for index, _, span in self._spans():
+            journal = False
+            for pair in span.attributes:
+                if pair.key == names.RECORD:
+                    journal = True
+                value = pair.value
+                kind = value.WhichOneof("value")
+                if kind == "bytes_value" and (pair.key == names.STATE or len(value.bytes_value) > names.LARGE_BYTES):
+                    yield index, pair.key, value.bytes_value
+                elif kind == "string_value" and len(value.string_value) > names.LARGE_BYTES // 4:
+                    raw = value.string_value.encode()
+                    if len(raw) > names.LARGE_BYTES:
+                        yield index, pair.key, raw
+            if not journal and not _refused(span):
+                yield index, _RAW, span.SerializeToString()
+
+    def _spans(self) -> Iterator[tuple[int, Resource, Span]]:
+        index = 0
+        for group in self._message.resource_spans:
+            resource = group.resource
+            for scope in group.scope_spans:
+                for span in scope.spans:
+                    yield index, resource, span
+                    index += 1
+
+
+def _refused(span: Span) -> str:
+    if len(span.trace_id) != 16 or not any(span.trace_id):
+        return "trace_id must be 16 bytes, not all zero"
+    if len(span.span_id) != 8 or not any(span.span_id):
+        return "span_id must be 8 bytes, not all zero"
+    return ""
+
+
+def _value(index: int, name: str, value: AnyValue) -> AttributeValue:
+    kind = value.WhichOneof("value")
+    if kind == "string_value":
+        text = value.string_value
+        if len(text) > names.LARGE_BYTES // 4:
+            size = len(text.encode())
+            if size > names.LARGE_BYTES:
+                return Large(index, size)
+        return text
+    if kind == "int_value":
+        return value.int_value
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "double_value":
+        return value.double_value
+    if kind == "bytes_value":
+        raw = value.bytes_value
+        return Large(index, len(raw)) if name == names.STATE or len(raw) > names.LARGE_BYTES else raw
+    return str(value) if kind else ""
+
+
+def _life(resource: Resource) -> _Life:
+    tags: dict[str, str] = {}
+    found: dict[str, AttributeValue] = {}
+    for pair in resource.attributes:
+        if pair.key.startswith(names.TAG_PREFIX):
+            tags[pair.key[len(names.TAG_PREFIX) :]] = pair.value.string_value
+        else:
+            found[pair.key] = _value(0, pair.key, pair.value)
+    return _Life(
+        project=_text(found, names.PROJECT) or _text(found, names.SERVICE_NAME),
+        run_id=_text(found, names.RUN_ID),
+        generation=_int(found, names.GENERATION),
+        session=_text(found, names.SESSION),
+        attempt=_int(found, names.ATTEMPT),
+        epoch=_int(found, names.EPOCH),
+        writer=_text(found, names.WRITER),
+        tags=tags,
+    )
+
+
+def _text(found: dict[str, AttributeValue], name: str) -> str:
+    value = found.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _int(found: dict[str, AttributeValue], name: str) -> int:
+    value = found.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _record(index: int, log_seq: int, life: _Life, span: Span) -> Record:
+    attributes: dict[str, AttributeValue] = {}
+    for pair in span.attributes:
+        name = pair.key
+        attributes[name] = _value(index, name, pair.value)
+    kind = _KINDS.get(_text(attributes, names.RECORD), RecordKind.FOREIGN)
+    if not life.run_id:
+        kind = RecordKind.FOREIGN
+    foreign = kind is RecordKind.FOREIGN
+    writer = attributes.pop(names.WRITER, life.writer)
+    writer_seq = attributes.pop(names.WRITER_SEQ, 0)
+    return Record(
+        kind=kind,
+        project=life.project,
+        run_id=life.run_id or span.trace_id.hex(),
+        generation=life.generation,
+        trace_id=span.trace_id,
+        node_id=span.span_id,
+        parent_id=span.parent_span_id,
+        name=span.name,
+        started_ns=span.start_time_unix_nano,
+        ended_ns=span.end_time_unix_nano,
+        attributes=attributes,
+        session=life.session,
+        tags=life.tags,
+        attempt=life.attempt,
+        epoch=life.epoch,
+        writer=writer if isinstance(writer, str) else "",
+        writer_seq=writer_seq if isinstance(writer_seq, int) else 0,
+        log_seq=log_seq,
+        failed=span.status.code == Status.STATUS_CODE_ERROR,
+        links=tuple([link.span_id.hex() for link in span.links]) if span.links else (),
+        raw=Large(index, span.ByteSize()) if foreign else b"",
+    )

@@ -1,0 +1,162 @@
+"""How the agent's side and commands find the collector of a home, or start one. What the collector does is not known here.
+
+    collector.addr   {"pid", "start_time_ticks", "boot_id", "pid_namespace", "version", "target", "grpc"}; written when it is ready
+    collector.lock   an exclusive flock, held for life: who holds it serves the home
+
+A found address is believed only if its process lives (where that can be told) and speaks our version; a stale one is passed over.
+Of several processes that start a collector at once, one gets the lock and the others leave again; all of them find the winner.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from livespan.proto.errors import CollectorMissing, Unavailable
+from livespan.proto.home import Home
+from livespan.proto.process import ProcessId
+
+__all__ = ["PROTOCOL_VERSION", "Address", "ensure", "is_served", "locate", "read_address"]
+
+PROTOCOL_VERSION: Final = 1
+START_TIMEOUT_S: Final = 15.0
+_NEEDED: Final = ("duckdb", "pyarrow", "deltalake")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a home's collector listens.
+
+    Attributes:
+        target: gRPC target, `unix:/path`.
+        grpc: host:port where it also listens, "" if nowhere.
+        version: protocol version that it speaks.
+    """
+
+    pid: int
+    start_time_ticks: int
+    boot_id: str
+    pid_namespace: int
+    host: str
+    version: int
+    target: str
+    grpc: str = ""
+    http: str = ""
+
+    @property
+    def process(self) -> ProcessId:
+        return ProcessId(self.pid, self.start_time_ticks, self.boot_id, self.pid_namespace, self.host)
+
+
+def read_address(home: Home) -> Address | None:
+    """Return what `collector.addr` says, true or stale; None where there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode(home.address.read_bytes(), type=Address)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def is_served(home: Home) -> bool:
+    """Return whether some process holds the home's collector lock."""
+    try:
+        descriptor = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two who look do not see each other; a collector that starts meanwhile tries again for a moment.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def locate(home: Home) -> Address | None:
+    """Return the address of the home's living collector, None where it has none.
+
+    Raises:
+        Unavailable: it speaks another version than we do.
+    """
+    address = read_address(home)
+    if address is None:
+        return None
+    if address.process.is_local() and not address.process.is_alive():
+        return None
+    if not is_served(home):
+        return None
+    if address.version != PROTOCOL_VERSION:
+        raise Unavailable(
+            f"the collector of this home speaks version {address.version}, this program speaks {PROTOCOL_VERSION}",
+            subject=str(home.root),
+            hint="Run `livespan stop` with the newer installation, then start again.",
+        )
+    return address
+
+
+def ensure(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> str:
+    """Return the gRPC target of the home's collector, starting a detached one if none runs.
+
+    Raises:
+        CollectorMissing: none runs and the packages of the collector are not installed here.
+        Unavailable: it did not come up; the message ends with what it printed last.
+    """
+    address = locate(home)
+    if address is not None:
+        return address.target
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CollectorMissing(
+            f"no collector runs for this home and one cannot be started: {', '.join(missing)} not installed",
+            subject=str(home.root),
+            hint="pip install 'livespan[collector]', or set LIVESPAN_ENDPOINT to a collector that runs elsewhere.",
+        )
+    home.create()
+    started = _start(home)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        address = locate(home)
+        if address is not None:
+            return address.target
+        if started.poll() is not None and not is_served(home):
+            break
+        time.sleep(0.01)
+    raise Unavailable(
+        f"the collector did not come up ({_last_words(home)})",
+        subject=str(home.root),
+        hint=f"Run `livespan serve --home {home.root}` to see why; its output is in {home.collector_output}.",
+    )
+
+
+def _start(home: Home) -> subprocess.Popen[bytes]:
+    """Start a detached collector: own session, so that no terminal's or agent's end takes it along."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    output = os.open(home.collector_output, flags, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "livespan.collector", "serve", "--home", str(home.root), "--embedded"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            close_fds=True,
+            cwd="/",
+        )
+    finally:
+        os.close(output)
+
+
+def _last_words(home: Home) -> str:
+    try:
+        lines = home.collector_output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return "it printed nothing"
+    return lines[-1] if lines else "it printed nothing"

@@ -1,0 +1,91 @@
+"""How our errors cross gRPC: a status code for its kind, and an ErrorDetail in trailing metadata so that the caller's side can
+raise the same error again, hint and all."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import grpc
+
+from livespan.proto import errors
+from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanError, Stop, Unavailable
+from livespan.proto.v1.livespan_pb2 import ErrorDetail
+
+__all__ = ["DETAIL_KEY", "MAX_MESSAGE_BYTES", "detail", "open_channel", "status_code", "translate"]
+
+DETAIL_KEY: Final = "livespan-error-bin"
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""The OTLP specification's recommended limit, after decompression."""
+
+_CODES: Final = {code.name: code for code in grpc.StatusCode}
+_ERRORS: Final[dict[str, type[LivespanError] | type[Stop]]] = {
+    cls.__name__: cls
+    for cls in vars(errors).values()
+    if isinstance(cls, type) and issubclass(cls, (LivespanError, Stop)) and cls is not errors.RunStopped
+}
+_KIND_OF_CODE: Final[dict[grpc.StatusCode, type[LivespanError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Unavailable,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.Conflict,
+    grpc.StatusCode.DATA_LOSS: errors.Damaged,
+    grpc.StatusCode.CANCELLED: errors.Closed,
+}
+
+
+def status_code(kind: ErrorKind) -> grpc.StatusCode:
+    """Return the gRPC status of an error kind."""
+    return _CODES[GRPC_STATUS[kind]]
+
+
+def detail(error: LivespanError | Stop) -> bytes:
+    """Return the serialised ErrorDetail of an error."""
+    return ErrorDetail(
+        kind=error.kind.value,
+        name=type(error).__name__,
+        message=error.message,
+        subject=error.subject,
+        hint=error.hint,
+    ).SerializeToString()
+
+
+def translate(error: grpc.RpcError, *, subject: str = "") -> LivespanError | Stop:
+    """Return the error that a failed call stands for: the collector's own where it sent one, else one by status code."""
+    for key, value in _trailing(error):
+        if key == DETAIL_KEY and isinstance(value, bytes):
+            found = ErrorDetail.FromString(value)
+            known = _ERRORS.get(found.name, Internal)
+            return known(found.message, subject=found.subject, hint=found.hint)
+    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    text = error.details() if isinstance(error, grpc.Call) else str(error)
+    cls = _KIND_OF_CODE.get(code, Internal)
+    hint = "Is the collector running? `livespan doctor` tells." if issubclass(cls, Unavailable) else ""
+    return cls(f"{code.name}: {text}", subject=subject, hint=hint)
+
+
+def _trailing(error: grpc.RpcError) -> list[tuple[str, str | bytes]]:
+    if not isinstance(error, grpc.Call):
+        return []
+    pairs = cast("tuple[tuple[str, str | bytes], ...] | None", error.trailing_metadata())
+    return list(pairs or ())
+
+
+def open_channel(target: str) -> grpc.Channel:
+    """Return a channel of its own to a collector (`unix:/path` or `host:port`), usable in a forked child.
+
+    A local subchannel pool keeps a child from sharing its parent's connection.
+    """
+    return grpc.insecure_channel(
+        target,
+        options=[
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
