@@ -61,7 +61,9 @@ ERROR_TRACEBACK: Final = "exception.stacktrace"
 ERROR_VALUE: Final = "livespan.error.value"
 """The exception itself, by codec, where one holds it: so that a resume raises the same type again."""
 ERROR_NODE: Final = "livespan.error.node"
-"""On a scope's end: the node (hex) whose error ended it."""
+"""On a scope's end: the nodes (hex, separated by commas) whose error ended it."""
+CANCELLED: Final = "livespan.cancelled"
+"""True on the end of a call that was ended from outside: cancelled, or interrupted."""
 
 # Span: a checkpoint.
 CHECKPOINT_ID: Final = "livespan.checkpoint.id"

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n livespan/proto/v1/livespan.proto\x12\x11livespan.proto.v1\"=\n\x06RunRef\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\"w\n\x06Holder\x12\x0b\n\x03pid\x18\x01 \x01(\x04\x12\x18\n\x10start_time_ticks\x18\x02 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x15\n\rpid_namespace\x18\x04 \x01(\x04\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x10\n\x08spool_id\x18\x06 \x01(\t\"\xc0\x01\n\x07\x41ttempt\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12\x0b\n\x03\x63wd\x18\x02 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x03 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\x32\n\x04tags\x18\x06 \x03(\x0b\x32$.livespan.proto.v1.Attempt.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb1\x01\n\x0bHoldRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12)\n\x06holder\x18\x02 \x01(\x0b\x32\x19.livespan.proto.v1.Holder\x12+\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1a.livespan.proto.v1.Attempt\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0bif_finished\x18\x05 \x01(\t\"x\n\tHoldReply\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x0f\n\x07lease_s\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x14\n\x0ctail_unknown\x18\x06 \x01(\x08\"D\n\x0bOpenRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\xfc\x02\n\rRecordedCalls\x12\x0f\n\x07node_id\x18\x01 \x03(\x0c\x12\x10\n\x08\x63\x61ll_key\x18\x02 \x03(\t\x12\r\n\x05scope\x18\x03 \x03(\t\x12\x0c\n\x04type\x18\x04 \x03(\t\x12\x0c\n\x04name\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x03(\t\x12\x14\n\x0ctool_call_id\x18\x07 \x03(\t\x12\x12\n\noccurrence\x18\x08 \x03(\r\x12\x12\n\ntry_number\x18\t \x03(\r\x12\x0e\n\x06status\x18\n \x03(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x0b \x03(\x08\x12\x0f\n\x07settled\x18\x0c \x03(\t\x12\x10\n\x08not_done\x18\r \x03(\x08\x12\x14\n\x0cunrecordable\x18\x0e \x03(\x08\x12\x0e\n\x06output\x18\x0f \x03(\x0c\x12\r\n\x05\x65rror\x18\x10 \x03(\x0c\x12\r\n\x05large\x18\x11 \x03(\x08\x12\x0e\n\x06issued\x18\x12 \x03(\t\x12\x12\n\nstarted_ns\x18\x13 \x03(\x04\x12\r\n\x05order\x18\x14 \x03(\x04\x12\x15\n\rstarted_order\x18\x15 \x03(\x04\"\x89\x01\n\nCheckpoint\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\r\n\x05scope\x18\x03 \x01(\t\x12\r\n\x05order\x18\x04 \x01(\x04\x12\x10\n\x08\x63ounters\x18\x05 \x01(\t\x12\x14\n\x0cstate_digest\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\x0c\"\xb6\x01\n\tOpenReply\x12/\n\x05\x63\x61lls\x18\x01 \x01(\x0b\x32 .livespan.proto.v1.RecordedCalls\x12\x32\n\x0b\x63heckpoints\x18\x02 \x03(\x0b\x32\x1d.livespan.proto.v1.Checkpoint\x12\x0c\n\x04gaps\x18\x03 \x03(\t\x12\x10\n\x08\x65nded_by\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x61maged\x18\x05 \x03(\t\x12\x13\n\x0b\x65nded_order\x18\x06 \x01(\x04\"U\n\x0c\x46\x65tchRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\x0c\n\x04what\x18\x03 \x01(\t\"\x1d\n\nFetchReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"V\n\rIntendRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x0c\"\x1e\n\x0bIntendReply\x12\x0f\n\x07log_seq\x18\x01 \x01(\x04\"U\n\x0c\x43loseRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x0c\"\x1d\n\nCloseReply\x12\x0f\n\x07log_seq\x18\x01 \x01(\x04\"s\n\x0eResolveRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\x0e\n\x06output\x18\x04 \x01(\x0c\x12\n\n\x02\x62y\x18\x05 \x01(\t\"B\n\x0cResolveReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07log_seq\x18\x02 \x01(\x04\x12\x10\n\x08\x63onflict\x18\x03 \x01(\x08\"1\n\x0fListRunsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"8\n\x0eShowRunRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\"\x0f\n\rStatusRequest\"\x19\n\tJsonReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\x19\n\nSqlRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\")\n\x08SqlReply\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\"Y\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t2\xc9\x03\n\x08Recovery\x12H\n\x04Hold\x12\x1e.livespan.proto.v1.HoldRequest\x1a\x1c.livespan.proto.v1.HoldReply(\x01\x30\x01\x12\x46\n\x04Open\x12\x1e.livespan.proto.v1.OpenRequest\x1a\x1c.livespan.proto.v1.OpenReply0\x01\x12G\n\x05\x46\x65tch\x12\x1f.livespan.proto.v1.FetchRequest\x1a\x1d.livespan.proto.v1.FetchReply\x12J\n\x06Intend\x12 .livespan.proto.v1.IntendRequest\x1a\x1e.livespan.proto.v1.IntendReply\x12G\n\x05\x43lose\x12\x1f.livespan.proto.v1.CloseRequest\x1a\x1d.livespan.proto.v1.CloseReply\x12M\n\x07Resolve\x12!.livespan.proto.v1.ResolveRequest\x1a\x1f.livespan.proto.v1.ResolveReply2\xb0\x02\n\x05Query\x12L\n\x08ListRuns\x12\".livespan.proto.v1.ListRunsRequest\x1a\x1c.livespan.proto.v1.JsonReply\x12J\n\x07ShowRun\x12!.livespan.proto.v1.ShowRunRequest\x1a\x1c.livespan.proto.v1.JsonReply\x12\x43\n\x03Sql\x12\x1d.livespan.proto.v1.SqlRequest\x1a\x1b.livespan.proto.v1.SqlReply0\x01\x12H\n\x06Status\x12 .livespan.proto.v1.StatusRequest\x1a\x1c.livespan.proto.v1.JsonReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n livespan/proto/v1/livespan.proto\x12\x11livespan.proto.v1\"=\n\x06RunRef\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\"w\n\x06Holder\x12\x0b\n\x03pid\x18\x01 \x01(\x04\x12\x18\n\x10start_time_ticks\x18\x02 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x15\n\rpid_namespace\x18\x04 \x01(\x04\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x10\n\x08spool_id\x18\x06 \x01(\t\"\xc0\x01\n\x07\x41ttempt\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12\x0b\n\x03\x63wd\x18\x02 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x03 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\x32\n\x04tags\x18\x06 \x03(\x0b\x32$.livespan.proto.v1.Attempt.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb1\x01\n\x0bHoldRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12)\n\x06holder\x18\x02 \x01(\x0b\x32\x19.livespan.proto.v1.Holder\x12+\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1a.livespan.proto.v1.Attempt\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0bif_finished\x18\x05 \x01(\t\"x\n\tHoldReply\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x0f\n\x07lease_s\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x14\n\x0ctail_unknown\x18\x06 \x01(\x08\"D\n\x0bOpenRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\xa0\x03\n\rRecordedCalls\x12\x0f\n\x07node_id\x18\x01 \x03(\x0c\x12\x10\n\x08\x63\x61ll_key\x18\x02 \x03(\t\x12\r\n\x05scope\x18\x03 \x03(\t\x12\x0c\n\x04type\x18\x04 \x03(\t\x12\x0c\n\x04name\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x03(\t\x12\x14\n\x0ctool_call_id\x18\x07 \x03(\t\x12\x12\n\noccurrence\x18\x08 \x03(\r\x12\x12\n\ntry_number\x18\t \x03(\r\x12\x0e\n\x06status\x18\n \x03(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x0b \x03(\x08\x12\x0f\n\x07settled\x18\x0c \x03(\t\x12\x10\n\x08not_done\x18\r \x03(\x08\x12\x14\n\x0cunrecordable\x18\x0e \x03(\x08\x12\x0e\n\x06output\x18\x0f \x03(\x0c\x12\r\n\x05\x65rror\x18\x10 \x03(\x0c\x12\r\n\x05large\x18\x11 \x03(\x08\x12\x0e\n\x06issued\x18\x12 \x03(\t\x12\x12\n\nstarted_ns\x18\x13 \x03(\x04\x12\r\n\x05order\x18\x14 \x03(\x04\x12\x15\n\rstarted_order\x18\x15 \x03(\x04\x12\x10\n\x08\x63onflict\x18\x16 \x03(\x08\x12\x10\n\x08\x65nded_ns\x18\x17 \x03(\x04\"&\n\x06RunEnd\x12\r\n\x05nodes\x18\x01 \x03(\x0c\x12\r\n\x05order\x18\x02 \x01(\x04\"\x89\x01\n\nCheckpoint\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\r\n\x05scope\x18\x03 \x01(\t\x12\r\n\x05order\x18\x04 \x01(\x04\x12\x10\n\x08\x63ounters\x18\x05 \x01(\t\x12\x14\n\x0cstate_digest\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\x0c\"\xca\x01\n\tOpenReply\x12/\n\x05\x63\x61lls\x18\x01 \x01(\x0b\x32 .livespan.proto.v1.RecordedCalls\x12\x32\n\x0b\x63heckpoints\x18\x02 \x03(\x0b\x32\x1d.livespan.proto.v1.Checkpoint\x12\x0c\n\x04gaps\x18\x03 \x03(\t\x12\'\n\x04\x65nds\x18\x04 \x03(\x0b\x32\x19.livespan.proto.v1.RunEnd\x12\x0f\n\x07\x64\x61maged\x18\x05 \x03(\t\x12\x10\n\x08\x65nded_ns\x18\x06 \x01(\x04\"U\n\x0c\x46\x65tchRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\x0c\n\x04what\x18\x03 \x01(\t\"\x1d\n\nFetchReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"V\n\rIntendRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x0c\"\x1e\n\x0bIntendReply\x12\x0f\n\x07log_seq\x18\x01 \x01(\x04\"U\n\x0c\x43loseRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x0c\"\x1d\n\nCloseReply\x12\x0f\n\x07log_seq\x18\x01 \x01(\x04\"s\n\x0eResolveRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\x0e\n\x06output\x18\x04 \x01(\x0c\x12\n\n\x02\x62y\x18\x05 \x01(\t\"B\n\x0cResolveReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07log_seq\x18\x02 \x01(\x04\x12\x10\n\x08\x63onflict\x18\x03 \x01(\x08\"1\n\x0fListRunsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"8\n\x0eShowRunRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.livespan.proto.v1.RunRef\"\x0f\n\rStatusRequest\"\x19\n\tJsonReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\x19\n\nSqlRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\")\n\x08SqlReply\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\"Y\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t2\xc9\x03\n\x08Recovery\x12H\n\x04Hold\x12\x1e.livespan.proto.v1.HoldRequest\x1a\x1c.livespan.proto.v1.HoldReply(\x01\x30\x01\x12\x46\n\x04Open\x12\x1e.livespan.proto.v1.OpenRequest\x1a\x1c.livespan.proto.v1.OpenReply0\x01\x12G\n\x05\x46\x65tch\x12\x1f.livespan.proto.v1.FetchRequest\x1a\x1d.livespan.proto.v1.FetchReply\x12J\n\x06Intend\x12 .livespan.proto.v1.IntendRequest\x1a\x1e.livespan.proto.v1.IntendReply\x12G\n\x05\x43lose\x12\x1f.livespan.proto.v1.CloseRequest\x1a\x1d.livespan.proto.v1.CloseReply\x12M\n\x07Resolve\x12!.livespan.proto.v1.ResolveRequest\x1a\x1f.livespan.proto.v1.ResolveReply2\xb0\x02\n\x05Query\x12L\n\x08ListRuns\x12\".livespan.proto.v1.ListRunsRequest\x1a\x1c.livespan.proto.v1.JsonReply\x12J\n\x07ShowRun\x12!.livespan.proto.v1.ShowRunRequest\x1a\x1c.livespan.proto.v1.JsonReply\x12\x43\n\x03Sql\x12\x1d.livespan.proto.v1.SqlRequest\x1a\x1b.livespan.proto.v1.SqlReply0\x01\x12H\n\x06Status\x12 .livespan.proto.v1.StatusRequest\x1a\x1c.livespan.proto.v1.JsonReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,43 +38,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENREQUEST']._serialized_start=736
   _globals['_OPENREQUEST']._serialized_end=804
   _globals['_RECORDEDCALLS']._serialized_start=807
-  _globals['_RECORDEDCALLS']._serialized_end=1187
-  _globals['_CHECKPOINT']._serialized_start=1190
-  _globals['_CHECKPOINT']._serialized_end=1327
-  _globals['_OPENREPLY']._serialized_start=1330
-  _globals['_OPENREPLY']._serialized_end=1512
-  _globals['_FETCHREQUEST']._serialized_start=1514
-  _globals['_FETCHREQUEST']._serialized_end=1599
-  _globals['_FETCHREPLY']._serialized_start=1601
-  _globals['_FETCHREPLY']._serialized_end=1630
-  _globals['_INTENDREQUEST']._serialized_start=1632
-  _globals['_INTENDREQUEST']._serialized_end=1718
-  _globals['_INTENDREPLY']._serialized_start=1720
-  _globals['_INTENDREPLY']._serialized_end=1750
-  _globals['_CLOSEREQUEST']._serialized_start=1752
-  _globals['_CLOSEREQUEST']._serialized_end=1837
-  _globals['_CLOSEREPLY']._serialized_start=1839
-  _globals['_CLOSEREPLY']._serialized_end=1868
-  _globals['_RESOLVEREQUEST']._serialized_start=1870
-  _globals['_RESOLVEREQUEST']._serialized_end=1985
-  _globals['_RESOLVEREPLY']._serialized_start=1987
-  _globals['_RESOLVEREPLY']._serialized_end=2053
-  _globals['_LISTRUNSREQUEST']._serialized_start=2055
-  _globals['_LISTRUNSREQUEST']._serialized_end=2104
-  _globals['_SHOWRUNREQUEST']._serialized_start=2106
-  _globals['_SHOWRUNREQUEST']._serialized_end=2162
-  _globals['_STATUSREQUEST']._serialized_start=2164
-  _globals['_STATUSREQUEST']._serialized_end=2179
-  _globals['_JSONREPLY']._serialized_start=2181
-  _globals['_JSONREPLY']._serialized_end=2206
-  _globals['_SQLREQUEST']._serialized_start=2208
-  _globals['_SQLREQUEST']._serialized_end=2233
-  _globals['_SQLREPLY']._serialized_start=2235
-  _globals['_SQLREPLY']._serialized_end=2276
-  _globals['_ERRORDETAIL']._serialized_start=2278
-  _globals['_ERRORDETAIL']._serialized_end=2367
-  _globals['_RECOVERY']._serialized_start=2370
-  _globals['_RECOVERY']._serialized_end=2827
-  _globals['_QUERY']._serialized_start=2830
-  _globals['_QUERY']._serialized_end=3134
+  _globals['_RECORDEDCALLS']._serialized_end=1223
+  _globals['_RUNEND']._serialized_start=1225
+  _globals['_RUNEND']._serialized_end=1263
+  _globals['_CHECKPOINT']._serialized_start=1266
+  _globals['_CHECKPOINT']._serialized_end=1403
+  _globals['_OPENREPLY']._serialized_start=1406
+  _globals['_OPENREPLY']._serialized_end=1608
+  _globals['_FETCHREQUEST']._serialized_start=1610
+  _globals['_FETCHREQUEST']._serialized_end=1695
+  _globals['_FETCHREPLY']._serialized_start=1697
+  _globals['_FETCHREPLY']._serialized_end=1726
+  _globals['_INTENDREQUEST']._serialized_start=1728
+  _globals['_INTENDREQUEST']._serialized_end=1814
+  _globals['_INTENDREPLY']._serialized_start=1816
+  _globals['_INTENDREPLY']._serialized_end=1846
+  _globals['_CLOSEREQUEST']._serialized_start=1848
+  _globals['_CLOSEREQUEST']._serialized_end=1933
+  _globals['_CLOSEREPLY']._serialized_start=1935
+  _globals['_CLOSEREPLY']._serialized_end=1964
+  _globals['_RESOLVEREQUEST']._serialized_start=1966
+  _globals['_RESOLVEREQUEST']._serialized_end=2081
+  _globals['_RESOLVEREPLY']._serialized_start=2083
+  _globals['_RESOLVEREPLY']._serialized_end=2149
+  _globals['_LISTRUNSREQUEST']._serialized_start=2151
+  _globals['_LISTRUNSREQUEST']._serialized_end=2200
+  _globals['_SHOWRUNREQUEST']._serialized_start=2202
+  _globals['_SHOWRUNREQUEST']._serialized_end=2258
+  _globals['_STATUSREQUEST']._serialized_start=2260
+  _globals['_STATUSREQUEST']._serialized_end=2275
+  _globals['_JSONREPLY']._serialized_start=2277
+  _globals['_JSONREPLY']._serialized_end=2302
+  _globals['_SQLREQUEST']._serialized_start=2304
+  _globals['_SQLREQUEST']._serialized_end=2329
+  _globals['_SQLREPLY']._serialized_start=2331
+  _globals['_SQLREPLY']._serialized_end=2372
+  _globals['_ERRORDETAIL']._serialized_start=2374
+  _globals['_ERRORDETAIL']._serialized_end=2463
+  _globals['_RECOVERY']._serialized_start=2466
+  _globals['_RECOVERY']._serialized_end=2923
+  _globals['_QUERY']._serialized_start=2926
+  _globals['_QUERY']._serialized_end=3230
 # @@protoc_insertion_point(module_scope)

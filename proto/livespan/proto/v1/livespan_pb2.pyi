@@ -238,6 +238,8 @@ class RecordedCalls(google.protobuf.message.Message):
     STARTED_NS_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
     STARTED_ORDER_FIELD_NUMBER: builtins.int
+    CONFLICT_FIELD_NUMBER: builtins.int
+    ENDED_NS_FIELD_NUMBER: builtins.int
     @property
     def node_id(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]: ...
     @property
@@ -258,7 +260,7 @@ class RecordedCalls(google.protobuf.message.Message):
     def try_number(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
     def status(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """RUNNING | SUCCESS | FAILED"""
+        """RUNNING | SUCCESS | FAILED | CANCELLED"""
 
     @property
     def effect(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]: ...
@@ -294,6 +296,12 @@ class RecordedCalls(google.protobuf.message.Message):
 
     @property
     def started_order(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def conflict(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """settled one way, ended another"""
+
+    @property
+    def ended_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -318,10 +326,36 @@ class RecordedCalls(google.protobuf.message.Message):
         started_ns: collections.abc.Iterable[builtins.int] | None = ...,
         order: collections.abc.Iterable[builtins.int] | None = ...,
         started_order: collections.abc.Iterable[builtins.int] | None = ...,
+        conflict: collections.abc.Iterable[builtins.bool] | None = ...,
+        ended_ns: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["call_key", b"call_key", "digest", b"digest", "effect", b"effect", "error", b"error", "issued", b"issued", "large", b"large", "name", b"name", "node_id", b"node_id", "not_done", b"not_done", "occurrence", b"occurrence", "order", b"order", "output", b"output", "scope", b"scope", "settled", b"settled", "started_ns", b"started_ns", "started_order", b"started_order", "status", b"status", "tool_call_id", b"tool_call_id", "try_number", b"try_number", "type", b"type", "unrecordable", b"unrecordable"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call_key", b"call_key", "conflict", b"conflict", "digest", b"digest", "effect", b"effect", "ended_ns", b"ended_ns", "error", b"error", "issued", b"issued", "large", b"large", "name", b"name", "node_id", b"node_id", "not_done", b"not_done", "occurrence", b"occurrence", "order", b"order", "output", b"output", "scope", b"scope", "settled", b"settled", "started_ns", b"started_ns", "started_order", b"started_order", "status", b"status", "tool_call_id", b"tool_call_id", "try_number", b"try_number", "type", b"type", "unrecordable", b"unrecordable"]) -> None: ...
 
 global___RecordedCalls = RecordedCalls
+
+@typing.final
+class RunEnd(google.protobuf.message.Message):
+    """An earlier life that ended by an error."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
+    order: builtins.int
+    """log_seq of the root's end"""
+    @property
+    def nodes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """the tries that the error came from"""
+
+    def __init__(
+        self,
+        *,
+        nodes: collections.abc.Iterable[builtins.bytes] | None = ...,
+        order: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["nodes", b"nodes", "order", b"order"]) -> None: ...
+
+global___RunEnd = RunEnd
 
 @typing.final
 class Checkpoint(google.protobuf.message.Message):
@@ -363,13 +397,11 @@ class OpenReply(google.protobuf.message.Message):
     CALLS_FIELD_NUMBER: builtins.int
     CHECKPOINTS_FIELD_NUMBER: builtins.int
     GAPS_FIELD_NUMBER: builtins.int
-    ENDED_BY_FIELD_NUMBER: builtins.int
+    ENDS_FIELD_NUMBER: builtins.int
     DAMAGED_FIELD_NUMBER: builtins.int
-    ENDED_ORDER_FIELD_NUMBER: builtins.int
-    ended_by: builtins.bytes
-    """the node whose error ended the run's last life"""
-    ended_order: builtins.int
-    """log_seq of the root's newest end; 0 = never ended"""
+    ENDED_NS_FIELD_NUMBER: builtins.int
+    ended_ns: builtins.int
+    """wall time of the root's newest end; 0 = never ended"""
     @property
     def calls(self) -> global___RecordedCalls: ...
     @property
@@ -381,6 +413,10 @@ class OpenReply(google.protobuf.message.Message):
         """scopes in which calls ran unrecorded"""
 
     @property
+    def ends(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunEnd]:
+        """each life that ended by an error"""
+
+    @property
     def damaged(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """checkpoints that were passed over, and why"""
 
@@ -390,12 +426,12 @@ class OpenReply(google.protobuf.message.Message):
         calls: global___RecordedCalls | None = ...,
         checkpoints: collections.abc.Iterable[global___Checkpoint] | None = ...,
         gaps: collections.abc.Iterable[builtins.str] | None = ...,
-        ended_by: builtins.bytes = ...,
+        ends: collections.abc.Iterable[global___RunEnd] | None = ...,
         damaged: collections.abc.Iterable[builtins.str] | None = ...,
-        ended_order: builtins.int = ...,
+        ended_ns: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["calls", b"calls"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["calls", b"calls", "checkpoints", b"checkpoints", "damaged", b"damaged", "ended_by", b"ended_by", "ended_order", b"ended_order", "gaps", b"gaps"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calls", b"calls", "checkpoints", b"checkpoints", "damaged", b"damaged", "ended_ns", b"ended_ns", "ends", b"ends", "gaps", b"gaps"]) -> None: ...
 
 global___OpenReply = OpenReply
 

@@ -1,0 +1,186 @@
+"""The committer: the one thread that appends, and so the one place where a batch is admitted,
+written, synced and acknowledged.
+
+    submit ─▶ queue (bounded) ─▶ drain all ─▶ admit each ─▶ append ─▶ deliver, once per batch
+
+Group commit has no timer: whatever waits when the thread comes back from the disk is the next
+batch, so one client waits for one sync, and a thousand share one. Backpressure is the bound:
+`submit` never waits, it raises `Unavailable`, and the receiver answers with a retry delay. Bytes
+count from submit until their outcome is delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from livespan.collector.log.frame import MAX_PAYLOAD_BYTES
+from livespan.collector.log.protocol import Appended, Entry, Log
+from livespan.proto.errors import Closed, InvalidInput, Stop, Unavailable
+
+__all__ = ["Admit", "Committer", "Deliver", "Done", "Outcome", "call_each", "deliver_in"]
+
+Admit: TypeAlias = Callable[[], None]
+"""Asked on the committer's thread just before an item is appended; what it raises (a Stop too)
+refuses that item alone.
+"""
+Outcome: TypeAlias = Appended | BaseException
+Done: TypeAlias = Callable[[Outcome], None]
+"""Told once: the acknowledged frame, or why there is none."""
+Deliver: TypeAlias = Callable[[list[tuple[Done, Outcome]]], None]
+"""Gets all outcomes of a batch at once, in the order of their submission, on the committer's
+thread.
+"""
+
+_DEFAULT_MAX_PENDING_BYTES: Final = 64 << 20
+_Item: TypeAlias = tuple[bytes, int, Admit | None, Done]
+
+
+def call_each(outcomes: list[tuple[Done, Outcome]]) -> None:
+    """Tell each caller its outcome; one that raises does not keep the next from being told.
+
+    Raises:
+        ExceptionGroup: what callers raised, after all were told.
+    """
+    failures: list[Exception] = []
+    for done, outcome in outcomes:
+        try:
+            done(outcome)
+        except Exception as error:  # noqa: BLE001 - a border: these are other components' callbacks
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("callbacks of appended frames failed", failures)
+
+
+def deliver_in(loop: asyncio.AbstractEventLoop) -> Deliver:
+    """Return a `Deliver` that wakes `loop` once per batch; callers are told on the loop, its
+    exception handler gets failures.
+    """
+
+    def deliver(outcomes: list[tuple[Done, Outcome]]) -> None:
+        loop.call_soon_threadsafe(call_each, outcomes)
+
+    return deliver
+
+
+class Committer:
+    """Appends to `log` from a thread of its own. Thread-safe. Whoever made it closes it, before the
+    log.
+
+    Attributes:
+        batches: batches that were written.
+        failures: deliveries that raised; the frames were acknowledged or refused all the same.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        deliver: Deliver = call_each,
+        max_pending_bytes: int = _DEFAULT_MAX_PENDING_BYTES,
+    ) -> None:
+        self.batches = 0
+        self.failures = 0
+        self._log = log
+        self._deliver = deliver
+        self._max_pending_bytes = max_pending_bytes
+        self._changed = threading.Condition(threading.Lock())
+        self._queue: list[_Item] = []
+        self._pending_bytes = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="livespan-committer", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes submitted whose outcome is not delivered yet."""
+        return self._pending_bytes
+
+    def submit(self, payload: bytes, count: int, admit: Admit | None, done: Done) -> None:
+        """Queue a request of `count` records; returns at once. `done` is told exactly once if this
+        does not raise.
+
+        Within a batch every `admit` runs before the write, in order of submission: one that changes
+        what is admitted (grants an epoch) is seen by all that were submitted after it.
+
+        Raises:
+            Unavailable: too much waits already; nothing was queued.
+            InvalidInput: the payload is 4 GiB or larger, or holds no record.
+            Closed: the committer is closed.
+        """
+        size = len(payload)
+        if count < 1 or size > MAX_PAYLOAD_BYTES:
+            raise InvalidInput(f"a frame of {count} records and {size} bytes cannot be appended", subject="log")
+        with self._changed:
+            if self._closed:
+                raise Closed(
+                    "the collector is leaving",
+                    subject="log",
+                    hint="Send it again; another will take it.",
+                )
+            # One item always fits, however large, or it could never be taken.
+            if self._pending_bytes and self._pending_bytes + size > self._max_pending_bytes:
+                raise Unavailable(
+                    f"{self._pending_bytes} bytes wait for the disk and few more may",
+                    subject="log",
+                    hint="Send it again in a moment; where this lasts, the disk is too slow.",
+                )
+            self._pending_bytes += size
+            self._queue.append((payload, count, admit, done))
+            if len(self._queue) == 1:
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Refuse new items, append what waits, deliver it, and end the thread. May be called twice;
+        not from a callback.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            outcomes = self._commit(batch)
+            try:
+                self._deliver(outcomes)
+            except Exception:  # noqa: BLE001 - a thread's border: the next batch must still be appended
+                self.failures += 1
+            with self._changed:
+                self._pending_bytes -= sum(len(payload) for payload, *_ in batch)
+
+    def _next_batch(self) -> list[_Item]:
+        with self._changed:
+            while not self._queue and not self._closed:
+                self._changed.wait()
+            batch, self._queue = self._queue, []
+            return batch
+
+    def _commit(self, batch: list[_Item]) -> list[tuple[Done, Outcome]]:
+        refused: dict[int, BaseException] = {}
+        entries: list[Entry] = []
+        for index, (payload, count, admit, _) in enumerate(batch):
+            if admit is not None:
+                try:
+                    admit()
+                except (Exception, Stop) as error:  # noqa: BLE001 - a border: the caller is told, as its outcome
+                    refused[index] = error
+                    continue
+            entries.append(Entry(payload, count))
+        appended = iter(self._append(entries))
+        return [
+            (done, refused[index] if index in refused else next(appended))
+            for index, (_, _, _, done) in enumerate(batch)
+        ]
+
+    def _append(self, entries: list[Entry]) -> list[Outcome]:
+        if not entries:
+            return []
+        try:
+            appended: list[Outcome] = list(self._log.append(entries))
+        except Exception as error:  # noqa: BLE001 - a thread's border: everyone in the batch is told
+            return [error] * len(entries)
+        self.batches += 1
+        return appended

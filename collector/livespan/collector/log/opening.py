@@ -1,0 +1,204 @@
+"""Opening the log: which segments there are, in which order, what they hold, and putting right what
+a crash left behind.
+
+    LOG/format.json                      format, version and uuid; written once
+    LOG/<id>-<reuse>.seg                 segments; their order is that of the frames in them
+    LOG/<id>.seg.tmp                     a segment that was being made; swept
+
+In this order: sweep, scan every segment, order by first sequence, report damage and gaps, cut the
+torn tail, then sync every segment with frames and the folder. The last is for a process that was
+killed between write and sync: what is read from here on must be as durable as if it had been
+acknowledged, and a name that the next frames rest on as durable as they.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from livespan.collector.disk import Disk, write_all
+from livespan.collector.log.scan import Damage, SegmentScan, read_segment, scan_segment
+from livespan.collector.log.segment import (
+    TEMPORARY_SUFFIX,
+    LogProtections,
+    Segment,
+    open_segment,
+    parse_name,
+)
+from livespan.proto.errors import Damaged, InvalidInput
+
+__all__ = ["LOG_VERSION", "OpenReport", "Opened", "open_folder"]
+
+LOG_VERSION: Final = 1
+_FORMAT: Final = "livespan-log"
+_FORMAT_FILE: Final = "format.json"
+_HINT: Final = "Put format.json back from a copy; without it the segments cannot be told from another log's."
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: str
+    version: int
+    uuid: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReport:
+    """What opening the log has found.
+
+    Attributes:
+        frames: whole frames that were accepted.
+        records: records in them.
+        cut: where a torn tail was cut, as `path@offset`; empty where there was none. What was cut
+            was never acknowledged, unless the disk damaged the very last frame: the two cannot be
+            told apart.
+        damages: what is not as it was written, in no order.
+    """
+
+    frames: int
+    records: int
+    cut: tuple[str, ...]
+    damages: tuple[Damage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A log's folder as it was found: segments with frames in their order, and those without."""
+
+    uuid: UUID
+    segments: list[Segment]
+    spares: list[Segment]
+    last_id: int
+    report: OpenReport
+
+
+def open_folder(
+    folder: Path,
+    disk: Disk,
+    segment_bytes: int,
+    protections: LogProtections,
+    new_uuid: Callable[[], UUID],
+) -> Opened:
+    """Make or open the log in `folder`.
+
+    Raises:
+        OSError: the disk refused.
+        Damaged: segments are there, and the file that says whose they are is not, or cannot be
+            read.
+        InvalidInput: a newer Livespan made the log.
+    """
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        disk.sync_folder(folder.parent)
+    names = sorted(os.listdir(folder))
+    uuid = _read_or_write_format(folder, names, disk, new_uuid)
+    every: list[Segment] = []
+    scans: dict[int, SegmentScan] = {}
+    damages: list[Damage] = []
+    # One buffer for all segments: making 64 MiB of it costs three times as much as reading them.
+    buffer = bytearray()
+    for name in names:
+        if name.endswith(TEMPORARY_SUFFIX):
+            disk.remove(folder / name)
+        elif (parsed := parse_name(name)) is not None:
+            segment = open_segment(folder / name, *parsed, uuid, protections)
+            every.append(segment)
+            scans[segment.id] = _scan(segment, buffer, damages)
+    with_frames = sorted((each for each in every if each.first_seq), key=lambda each: (each.first_seq, each.id))
+    segments = _in_rising_order(with_frames, damages)
+    spares = [each for each in every if not scans[each.id].first_seq]
+    cut = [_cut(each, disk) for each in (*segments[-1:], *spares) if scans[each.id].torn]
+    for segment in segments:
+        disk.sync_file(segment.fd, segment.path)
+    odd = [each for each in spares if each.size_bytes != segment_bytes]
+    for segment in odd:
+        os.close(segment.fd)
+        disk.remove(segment.path)
+    disk.sync_folder(folder)
+    return Opened(
+        uuid,
+        segments,
+        [each for each in spares if each not in odd],
+        max((each.id for each in every), default=0),
+        OpenReport(
+            frames=sum(len(each.offsets) for each in segments),
+            records=sum(scans[each.id].records for each in segments),
+            cut=tuple(cut),
+            damages=tuple(damages),
+        ),
+    )
+
+
+def _scan(segment: Segment, buffer: bytearray, damages: list[Damage], floor_seq: int = 0) -> SegmentScan:
+    if len(buffer) != segment.size_bytes:
+        buffer[:] = bytes(segment.size_bytes)
+    unreadable = read_segment(segment.fd, buffer)
+    scan = scan_segment(buffer, segment.path, segment.accepts, floor_seq)
+    segment.take_scan(scan)
+    damages += scan.damages
+    damages += [Damage(segment.path, offset, 4096, 0, 0) for offset in unreadable]
+    return scan
+
+
+def _in_rising_order(found: list[Segment], damages: list[Damage]) -> list[Segment]:
+    """Return the segments whose sequences rise from one to the next, and report where records are
+    missing between them.
+    """
+    segments: list[Segment] = []
+    for segment in found:
+        before = segments[-1] if segments else None
+        if before is not None and segment.first_seq < before.end_seq:
+            # No crash leaves this behind; a file put back from a copy does. What rises is read, the
+            # rest is left on the disk.
+            damages.append(Damage(segment.path, 0, segment.end_offset, segment.first_seq, 0))
+            if not _scan(segment, bytearray(), damages, before.end_seq).offsets:
+                os.close(segment.fd)
+                continue
+        if before is not None and segment.first_seq > before.end_seq:
+            missing = segment.first_seq - before.end_seq
+            damages.append(Damage(before.path, before.end_offset, 0, before.end_seq, missing))
+        segments.append(segment)
+    return segments
+
+
+def _cut(segment: Segment, disk: Disk) -> str:
+    segment.cut(disk)
+    return f"{segment.path}@{segment.end_offset}"
+
+
+def _read_or_write_format(folder: Path, names: list[str], disk: Disk, new_uuid: Callable[[], UUID]) -> UUID:
+    path = folder / _FORMAT_FILE
+    if _FORMAT_FILE in names:
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=_Format)
+        except msgspec.DecodeError as error:
+            raise Damaged(f"it does not describe a log ({error})", subject=str(path), hint=_HINT) from error
+        if found.format != _FORMAT or found.version > LOG_VERSION:
+            raise InvalidInput(
+                f"its format is {found.format} {found.version}, newer than {_FORMAT} {LOG_VERSION}",
+                subject=str(path),
+                hint="Use the Livespan that made it, or a newer one.",
+            )
+        return found.uuid
+    if any(parse_name(name) for name in names):
+        raise Damaged(
+            "segments are there, and the file that says whose they are is not",
+            subject=str(path),
+            hint=_HINT,
+        )
+    made = _Format(_FORMAT, LOG_VERSION, new_uuid())
+    temporary = folder / (_FORMAT_FILE + ".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(disk, fd, temporary, [msgspec.json.encode(made) + b"\n"], 0)
+        disk.sync_file(fd, temporary)
+    finally:
+        os.close(fd)
+    # Durable with the folder, which is synced before the log is used.
+    disk.replace(temporary, path)
+    return made.uuid
