@@ -167,6 +167,16 @@ class FileLog:
     def reader(self) -> SegmentReader:
         return SegmentReader(self._pin, self._unpin)
 
+    def recyclable(self, below_seq: int) -> int:
+        """Return the `log_seq` below which `recycle(below_seq)` would let records go now, 0 where it would free nothing."""
+        with self._lock:
+            upto = 0
+            for segment in self._segments[:-1]:
+                if segment.end_seq > below_seq or segment.pins:
+                    break
+                upto = segment.end_seq
+            return upto
+
     def recycle(self, below_seq: int) -> int:
         freed = 0
         with self._recycling:

@@ -36,5 +36,7 @@ def after_in_child() -> None:
 
 
 def after_in_parent() -> None:
-    """Go on as before."""
-    _FORKING.branch = None
+    """Go on as before; what the record holds of the child's branch is the child's to claim."""
+    branch, _FORKING.branch = _FORKING.branch, None
+    if branch is not None:
+        branch.claims.hand_over(branch.path)

@@ -107,6 +107,16 @@ class Claims:
                 else:
                     left.pop(recorded.key, None)
 
+    def hand_over(self, path: str) -> None:
+        """Leave what a scope and those below it hold to another process: a forked child claims it there, unseen by us."""
+        for name, left in self._left.items():
+            if name != path and not name.startswith(path + "/"):
+                continue
+            for key in list(left):
+                left.pop(key, None)
+                self._doubts.pop(key, None)
+                self.claim_inside(key)
+
     def owed(self, path: str, *, gap: bool) -> list[Recorded]:
         """Return what a scope must still claim, what is in doubt first, then in log order.
 

@@ -1,0 +1,214 @@
+"""What `livespan doctor` asks on the collector's behalf: home, disk, packages, and the collector if one runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+
+from livespan.collector.render import duration
+from livespan.proto.errors import LivespanError, Stop
+from livespan.proto.finding import Finding
+from livespan.proto.home import Home, file_system
+from livespan.proto.rendezvous import is_served, locate, read_address
+
+__all__ = ["check", "check_collector"]
+
+_PACKAGES: Final = ("duckdb", "pyarrow", "deltalake")
+_LEAST_FREE_BYTES: Final = 256 * 1024**2
+_GOOD_FREE_BYTES: Final = 2 * 1024**3
+_STATUS_TIMEOUT_S: Final = 3.0
+_SHOWN: Final = 3
+
+
+def check(home: Home) -> Iterable[Finding]:
+    """Yield what there is to say about a home and its collector; starts none."""
+    yield _platform()
+    yield _packages()
+    yield _ownership(home)
+    yield _file_system(home)
+    yield _disk(home)
+    yield from _collector(home)
+
+
+def check_collector(target: str) -> Iterator[Finding]:
+    """Yield what the collector at a gRPC target says of itself."""
+    # grpc costs 70 ms; a doctor of a home that is not served need not pay.
+    import grpc
+
+    from livespan.proto.rpc import open_channel, translate
+    from livespan.proto.v1.livespan_pb2 import StatusRequest
+    from livespan.proto.v1.livespan_pb2_grpc import QueryStub
+
+    with open_channel(target) as channel:
+        try:
+            reply = QueryStub(channel).Status(StatusRequest(), timeout=_STATUS_TIMEOUT_S)
+        except grpc.RpcError as error:
+            told = translate(error, subject=target)
+            yield Finding(
+                "collector",
+                False,
+                f"{target} does not answer: {told.message}",
+                "See what it printed: collector.log in the home.",
+            )
+            return
+    status = msgspec.json.decode(reply.json, type=dict[str, object])
+    yield Finding("collector", True, f"answers at {target}")
+    for name, value in status.items():
+        yield Finding(_bare(name), None, _said(name, value))
+
+
+def _platform() -> Finding:
+    detail = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    if sys.platform != "linux":
+        return Finding("platform", False, detail, "Only Linux is tested; run the agent in a container or VM.")
+    return Finding("platform", True, detail)
+
+
+def _packages() -> Finding:
+    found: list[str] = []
+    missing: list[str] = []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        hint = "pip install 'livespan[collector]', or set LIVESPAN_ENDPOINT to a collector that runs elsewhere."
+        return Finding("packages", None, f"{', '.join(missing)} not installed: no collector can be started here", hint)
+    return Finding("packages", True, ", ".join(found))
+
+
+def _ownership(home: Home) -> Finding:
+    status = home.root.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.getuid():
+        return Finding(
+            "home",
+            False,
+            f"{home.root} belongs to uid {status.st_uid}, not to you",
+            "Set LIVESPAN_HOME to a folder of your own.",
+        )
+    if mode & 0o022:
+        return Finding(
+            "home", False, f"{home.root} may be written to by others (mode {mode:04o})", f"chmod 700 {home.root}"
+        )
+    if not os.access(home.root, os.W_OK):
+        return Finding(
+            "home", False, f"{home.root} cannot be written to", "Set LIVESPAN_HOME to a folder on a writable disk."
+        )
+    return Finding("home", True, f"{home.root} (mode {mode:04o})")
+
+
+def _file_system(home: Home) -> Finding:
+    kind = file_system(home.root) or "unknown"
+    warning = home.warning()
+    if warning:
+        return Finding(
+            "file system",
+            None,
+            warning,
+            "Set LIVESPAN_HOME to a folder on a local disk that outlives this machine's reboot.",
+        )
+    return Finding("file system", True, kind)
+
+
+def _disk(home: Home) -> Finding:
+    space = os.statvfs(home.root)
+    free = space.f_bavail * space.f_frsize
+    log, lake = _folder_bytes(home.log), _folder_bytes(home.lake)
+    detail = f"{_size(free)} free; the log takes {_size(log)}, the lake {_size(lake)}"
+    if free < _LEAST_FREE_BYTES:
+        return Finding(
+            "disk", False, detail, "Free some space: agents wait, then stop, when nothing more can be recorded."
+        )
+    if free < _GOOD_FREE_BYTES:
+        return Finding("disk", None, detail, "Space is getting short.")
+    return Finding("disk", True, detail)
+
+
+def _collector(home: Home) -> Iterator[Finding]:
+    try:
+        address = locate(home)
+    except LivespanError as error:
+        yield Finding("collector", False, error.message, error.hint)
+        return
+    if address is not None:
+        try:
+            yield from check_collector(address.target)
+        except (LivespanError, Stop) as error:
+            yield Finding("collector", False, error.message, error.hint)
+    elif is_served(home):
+        yield Finding(
+            "collector",
+            None,
+            "is starting or leaving: the home is locked, no address is announced",
+            "Look again in a moment.",
+        )
+    elif read_address(home) is not None:
+        yield Finding(
+            "collector",
+            None,
+            "none runs; the last one died without leaving",
+            "Nothing is lost; the next run or query starts one.",
+        )
+    else:
+        yield Finding("collector", None, "none runs; the next run or query starts one")
+
+
+def _said(name: str, value: object) -> str:
+    """Return a part of the status as one line; a name that ends in a unit says what a number is."""
+    match value:
+        case Mapping():
+            parts = cast("Mapping[str, object]", value)
+            return (
+                ", ".join(f"{_bare(part_name)} {_said(part_name, part)}" for part_name, part in parts.items()) or "none"
+            )
+        case list():
+            items = cast("list[object]", value)
+            more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+            return ("; ".join(_said(name, item) for item in items[:_SHOWN]) + more) or "none"
+        case bool():
+            return "yes" if value else "no"
+        case None | "":
+            return "none"
+        case int() if name.endswith("bytes"):
+            return _size(value)
+        case int() | float() if name.endswith("_s"):
+            return duration(value * 1000)
+        case float():
+            return f"{value:.1f}"
+        case _:
+            return str(value)
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
+
+
+def _folder_bytes(folder: Path) -> int:
+    """Return how much the files below a folder take on disk, in bytes; files may come and go meanwhile."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def _size(size_bytes: int) -> str:
+    amount = float(size_bytes)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} TB"

@@ -1,0 +1,102 @@
+"""How commands reach the collector's services, and which run a person means by `@last` or the beginning of an id."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, cast
+
+import grpc
+import msgspec
+
+from livespan.collector.options import Where
+from livespan.proto.errors import InvalidInput, NotFound, Unavailable
+from livespan.proto.rendezvous import ensure
+from livespan.proto.rpc import DETAIL_KEY, open_channel, translate
+from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.proto.v1.livespan_pb2_grpc import QueryStub
+
+__all__ = ["LAST", "find_run", "open_query", "open_target"]
+
+LAST: Final = "@last"
+_SHOWN_CANDIDATES: Final = 5
+
+
+class _RunName(msgspec.Struct, frozen=True):
+    """What of a listed run names it."""
+
+    run_id: str
+    project: str
+
+
+@contextmanager
+def open_target(where: Where) -> Generator[grpc.Channel]:
+    """Open a channel to the collector, starting the home's own if none runs; failed calls become our errors.
+
+    Raises:
+        NotFound: there is no home, so there is nothing to ask.
+        Unavailable: no collector answers.
+    """
+    target = where.endpoint or ensure(where.existing_home())
+    with open_channel(target) as channel:
+        try:
+            yield channel
+        except grpc.RpcError as error:
+            raise _told(error, target) from error
+
+
+@contextmanager
+def open_query(where: Where) -> Generator[QueryStub]:
+    """Open the Query service of the collector; raises what `open_target` does, and what the service answers."""
+    with open_target(where) as channel:
+        yield QueryStub(channel)
+
+
+def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
+    """Return the run that `text` names: an id, a unique prefix of one, or `@last` for the newest.
+
+    Raises:
+        NotFound: no run is named so.
+        InvalidInput: the prefix, or the id in several projects, names more than one.
+    """
+    listed = query.ListRuns(pb.ListRunsRequest(project=project, limit=1 if text == LAST else 0))
+    runs = msgspec.json.decode(listed.json, type=list[_RunName])
+    if text == LAST:
+        found = runs[:1]
+    else:
+        found = [run for run in runs if run.run_id == text] or [
+            run for run in runs if text and run.run_id.startswith(text)
+        ]
+    if not found:
+        raise NotFound("there is no such run", subject=f"run {text}", hint="`livespan runs list` shows the runs.")
+    if len(found) > 1:
+        raise InvalidInput(
+            f"{len(found)} runs are named so: {_candidates(found)}", subject=f"run {text}", hint=_which(found)
+        )
+    return pb.RunRef(project=found[0].project, run_id=found[0].run_id)
+
+
+def _candidates(runs: list[_RunName]) -> str:
+    one_project = len({run.project for run in runs}) == 1
+    names = [run.run_id if one_project else f"{run.run_id} (project {run.project})" for run in runs[:_SHOWN_CANDIDATES]]
+    return ", ".join(names) + (", ..." if len(runs) > _SHOWN_CANDIDATES else "")
+
+
+def _which(runs: list[_RunName]) -> str:
+    return "Give more of the id." if len({run.run_id for run in runs}) > 1 else "Say which with --project."
+
+
+def _told(error: grpc.RpcError, target: str) -> BaseException:
+    """Return our error for a failed call; where nobody answered, gRPC's own words help no one."""
+    told = translate(error, subject=target)
+    if type(told) is Unavailable and not _has_detail(error):
+        return Unavailable("no collector answers", subject=target, hint=told.hint)
+    return told
+
+
+def _has_detail(error: grpc.RpcError) -> bool:
+    """Return whether the collector itself refused, in its own words."""
+    if not isinstance(error, grpc.Call):
+        return False
+    pairs = cast("tuple[tuple[str, str | bytes], ...] | None", error.trailing_metadata())
+    return any(key == DETAIL_KEY for key, _ in pairs or ())

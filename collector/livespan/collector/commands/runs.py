@@ -1,0 +1,152 @@
+"""`livespan runs`: what ran, and what became of each step."""
+
+from __future__ import annotations
+
+import click
+
+from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.query.shapes import RunSummary, ShownRun
+from livespan.collector.render import (
+    Cell,
+    Column,
+    count,
+    duration,
+    moment,
+    note,
+    on_terminal,
+    print_json,
+    print_jsonl,
+    print_table,
+    printable,
+    styled,
+)
+from livespan.collector.run_tree import COLUMNS, STATUS_STYLES, doubt_lines, heading, run_duration_ms, tree_rows
+
+__all__ = ["runs"]
+
+_project_option = click.option(
+    "--project", envvar="LIVESPAN_PROJECT", default="", help="Only runs of this project. [env: LIVESPAN_PROJECT]"
+)
+
+
+@click.group(short_help="List and show runs.")
+def runs() -> None:
+    """List and show runs.
+
+    \b
+      livespan runs list --limit 5
+      livespan runs show @last
+      livespan runs list -o json | jq '.[] | select(.status == "in_doubt").run_id'
+    """
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most this many, newest first; 0 = all.")
+@_project_option
+@output_option
+@where_options
+def list_runs(where: Where, output: OutputForm, limit: int, project: str) -> None:
+    """List runs, newest first.
+
+    In doubt counts effects (a card charged, a mail sent) that were started and whose outcome is not known.
+    """
+    import msgspec
+
+    from livespan.collector.client import open_query  # grpc costs 70 ms that --help need not pay
+    from livespan.proto.v1.livespan_pb2 import ListRunsRequest
+
+    with open_query(where) as query:
+        answer = query.ListRuns(ListRunsRequest(project=project, limit=limit)).json
+    found = msgspec.json.decode(answer, type=list[RunSummary])
+    match output:
+        case OutputForm.JSON:
+            print_json(msgspec.Raw(answer))
+        case OutputForm.JSONL:
+            print_jsonl(msgspec.json.decode(answer, type=list[msgspec.Raw]))
+        case OutputForm.TEXT if found:
+            _print_runs(found)
+        case OutputForm.TEXT:
+            note(f"No runs yet{f' in project {project}' if project else ''}.")
+            note('  `livespan demo` makes one; in a program, `with livespan.instrumentation.run("my-run"):` does.')
+
+
+@runs.command("show")
+@click.argument("run")
+@_project_option
+@output_option
+@where_options
+def show_run(where: Where, output: OutputForm, run: str, project: str) -> None:
+    """Show the steps of RUN: an id, the unique beginning of one, or @last.
+
+    \b
+      RECORDED     answered from the record, not run again
+      RE-EXECUTED  run again by the newest attempt
+      IN DOUBT     an effect that was started and whose outcome is not known
+
+    JSONL has the run on the first line and a node on each that follows.
+    """
+    import msgspec
+
+    from livespan.collector.client import find_run, open_query
+    from livespan.proto.v1.livespan_pb2 import ShowRunRequest
+
+    with open_query(where) as query:
+        answer = query.ShowRun(ShowRunRequest(run=find_run(query, run, project))).json
+    match output:
+        case OutputForm.JSON:
+            print_json(msgspec.Raw(answer))
+        case OutputForm.JSONL:
+            parts = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+            nodes = msgspec.json.decode(parts["nodes"], type=list[msgspec.Raw])
+            print_jsonl([{"run": parts["run"]}, *({"node": node} for node in nodes)])
+        case OutputForm.TEXT:
+            _print_run(msgspec.json.decode(answer, type=ShownRun), where.flags)
+
+
+def _print_runs(found: list[RunSummary]) -> None:
+    several = len({run.project for run in found}) > 1
+    columns = [
+        Column("RUN", elastic=True),
+        *([Column("PROJECT", elastic=True)] if several else []),
+        Column("STATUS"),
+        Column("STARTED"),
+        Column("TOOK", right=True),
+        Column("NODES", right=True),
+        Column("EFFECTS", right=True),
+        Column("TOKENS", right=True),
+    ]
+    rows = [
+        [
+            Cell(run.run_id, "bold"),
+            *([Cell(run.project)] if several else []),
+            Cell(_status(run), STATUS_STYLES.get(run.status, "")),
+            Cell(moment(run.started_at)),
+            Cell(duration(run_duration_ms(run))),
+            Cell(count(run.nodes)),
+            Cell(count(run.effects)),
+            Cell(count(run.input_tokens + run.output_tokens)),
+        ]
+        for run in found
+    ]
+    print_table(columns, rows)
+
+
+def _status(run: RunSummary) -> str:
+    status = run.status.replace("_", " ")
+    return f"{status} ({run.in_doubt})" if run.in_doubt else status
+
+
+def _print_run(shown: ShownRun, flags: str) -> None:
+    run = shown.run
+    attempts = max((node.attempt for node in shown.nodes), default=0)
+    status = styled(run.status.replace("_", " "), STATUS_STYLES.get(run.status, ""))
+    click.echo(f"{styled(printable(run.run_id), 'bold')}  {status}")
+    for line in heading(run, attempts):
+        click.echo(styled(line, "dim"))
+    click.echo()
+    print_table(COLUMNS, tree_rows(shown))
+    doubt = doubt_lines(shown, flags)
+    if doubt:
+        click.echo()
+        for index, line in enumerate(doubt):
+            click.echo(styled(line, "bold red") if index == 0 and on_terminal() else line)

@@ -1,0 +1,70 @@
+"""`livespan serve`: run a home's collector in the foreground, or, with --embedded, as the one an agent has started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from livespan.collector.options import Where, where_options
+
+if TYPE_CHECKING:
+    from livespan.collector.server import Collector
+
+__all__ = ["run_collector", "serve"]
+
+_EMBEDDED_IDLE_S = 600.0
+
+
+@click.command()
+@where_options
+@click.option("--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]")
+@click.option("--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only.")
+@click.option("--lease-s", default=15.0, show_default=True, help="How long a run's lease lives without being renewed.")
+@click.option("--publish-s", default=2.0, show_default=True, help="Publish to the lake at least this often.")
+@click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
+def serve(where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool) -> None:
+    """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
+
+    \b
+      livespan serve                            the default home, unix socket alone
+      livespan serve --grpc 127.0.0.1:4317      also for any OTLP/gRPC client
+    """
+    from livespan.collector.server import Collector
+    from livespan.collector.settings import CollectorSettings
+
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    collector = Collector(
+        where.home,
+        CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
+        grpc_address=grpc_address,
+        socket=socket.absolute() if socket else None,
+        runtime_folder=Path(runtime) if runtime else None,
+    )
+    asyncio.run(run_collector(collector, quiet=embedded))
+
+
+async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
+    """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
+    sys.setswitchinterval(0.0005)  # the loop answers effects that wait; it must not wait 5 ms for the publisher's thread
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if leave.is_set():
+            os._exit(1)
+        leave.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    await collector.start()
+    if not quiet:
+        also = f" and {collector.grpc_address}" if collector.grpc_address else ""
+        print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)
+    await collector.serve(leave)
+    await collector.close()

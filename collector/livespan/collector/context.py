@@ -1,0 +1,105 @@
+"""What a service gets: `register(server, context)` of the entry-point group `livespan.services` is called once, before the log is
+replayed and before anything is served.
+
+Higher layers hang themselves in here; the collector never imports them. Recovery's leases are the one thing that the collector
+must ask back (`Admission`): whether an effect may start, whether a run is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from livespan.collector.history import History
+from livespan.collector.log.protocol import Appended
+from livespan.collector.settings import CollectorSettings
+from livespan.proto.clock import Clock
+from livespan.proto.home import Home
+from livespan.proto.record import Record
+
+__all__ = ["Admission", "Append", "Context", "OpenAdmission", "Protections"]
+
+
+class Append(Protocol):
+    """Appends a request to the log: returns when it is acknowledged (survives the machine) and visible to nobody yet.
+
+    `admit` is called in the committer just before the append; what it raises refuses this request alone.
+
+    Raises:
+        InvalidInput: the payload is no ExportTraceServiceRequest.
+        Unavailable: no room, or the disk failed; nothing of it was acknowledged.
+    """
+
+    def __call__(self, payload: bytes, admit: Callable[[], None] | None = None) -> Awaitable[Appended]: ...
+
+
+class Admission(Protocol):
+    """Who may start things in a run: implemented by recovery, asked by the collector."""
+
+    def held(self, trace_id: bytes) -> bool:
+        """Return whether some process may start things in this run now."""
+        ...
+
+    def replay(self, record: Record) -> None:
+        """Learn from a `lease` or `attempt` record of the log, oldest first, at start."""
+        ...
+
+    def snapshot(self, below_seq: int) -> Sequence[bytes]:
+        """Return requests that say again what must outlive the records below `below_seq`, which the log lets go."""
+        ...
+
+
+class OpenAdmission:
+    """The admission of a collector without recovery: nobody holds anything."""
+
+    def held(self, trace_id: bytes) -> bool:
+        del trace_id
+        return False
+
+    def replay(self, record: Record) -> None:
+        del record
+
+    def snapshot(self, below_seq: int) -> Sequence[bytes]:
+        del below_seq
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Protections:
+    """The protections of the acknowledged path. Each is always on; `make mutants` takes one away to see a test fail."""
+
+    fencing: bool = True
+    keep_late_facts: bool = True
+
+
+@dataclass(slots=True)
+class Context:
+    """What services share.
+
+    Attributes:
+        append: the way into the log.
+        history: what is known of a run, from hot tier and lake together.
+        indexed: waits until the hot tier has everything that was acknowledged when it is called.
+        admission: set by recovery.
+        activity: called by a service when it serves a request, so that an idle collector can tell that it is idle.
+        busy: each returns whether the collector must not leave as idle.
+        status: what `Query.Status` says beside the collector's own; by name.
+        closing: called, in reverse order, when the collector ends.
+    """
+
+    home: Home
+    settings: CollectorSettings
+    clock: Clock
+    protections: Protections
+    append: Append
+    history: History
+    indexed: Callable[[], Awaitable[None]]
+    activity: Callable[[], None]
+    admission: Admission = field(default_factory=OpenAdmission)
+    busy: list[Callable[[], bool]] = field(default_factory=list[Callable[[], bool]])
+    status: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
+    starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+
+

@@ -1,0 +1,80 @@
+"""The one typed door to pyarrow, which has no types of its own: schemas, tables, Parquet files. What is written
+where, and why it is encoded as it is, is parquet.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+# pyarrow has no types: what comes of it is Any here, and typed by the protocols below.
+import pyarrow as _pyarrow  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+import pyarrow.parquet as _parquet  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+
+__all__ = ["ArrowSchema", "ArrowTable", "ParquetFile", "arrow_schema", "arrow_table", "create_parquet", "read_parquet"]
+
+_pa: Final = cast("Any", _pyarrow)
+_pq: Final = cast("Any", _parquet)
+_TYPES: Final[dict[str, object]] = {
+    "text": _pa.string(),
+    "int": _pa.int64(),
+    "float": _pa.float64(),
+    "flag": _pa.bool_(),
+    "time": _pa.timestamp("us", tz="UTC"),
+    "bytes": _pa.binary(),
+}
+
+
+class ArrowTable(Protocol):
+    """A pyarrow.Table, as far as it is used here."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def to_pylist(self) -> list[dict[str, Any]]: ...
+
+
+class ArrowSchema(Protocol):
+    """A pyarrow.Schema, as far as it is used here."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    def empty_table(self) -> ArrowTable: ...
+
+    def __arrow_c_schema__(self) -> object: ...
+
+
+class ParquetFile(Protocol):
+    """A pyarrow.parquet.ParquetWriter; its footer is written by `close`."""
+
+    def write_table(self, table: ArrowTable, row_group_size: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def arrow_schema(columns: Mapping[str, str]) -> ArrowSchema:
+    """Return the schema of columns by name; a type is text, int, float, flag, time (UTC microseconds) or bytes."""
+    return cast("ArrowSchema", _pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()]))
+
+
+def arrow_table(schema: ArrowSchema, columns: Sequence[Sequence[object]]) -> ArrowTable:
+    """Return a table of columns that stand in the schema's order; times are integers."""
+    fields: Any = schema
+    arrays = [_pa.array(values, type=fields.field(index).type) for index, values in enumerate(columns)]
+    return cast("ArrowTable", _pa.Table.from_arrays(arrays, schema=schema))
+
+
+def create_parquet(path: Path, schema: ArrowSchema, options: Mapping[str, object]) -> ParquetFile:
+    """Create a Parquet file; the caller closes it, and syncs it where it must last."""
+    return cast("ParquetFile", _pq.ParquetWriter(str(path), schema, **options))
+
+
+def read_parquet(path: Path) -> ArrowTable:
+    """Read a whole file.
+
+    Raises:
+        OSError, ValueError: it is no sound Parquet file (pyarrow's errors derive from these).
+    """
+    return cast("ArrowTable", _pq.ParquetFile(str(path)).read())

@@ -1,0 +1,167 @@
+"""Large values on their way from the log into `content`: read frame by frame, hashed, written in row groups; never
+all in memory.
+
+    frames in log order ─▶ window (32 MB) ─▶ sorted by run and log_seq ─▶ row groups of the file
+
+Each frame is read and parsed once. Within a window the states of a run stand together, so they compress against each
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeAlias
+
+from livespan.collector.hot import Held
+from livespan.collector.lake.parquet import ContentFile
+from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW
+from livespan.collector.log.protocol import FrameRef, LogReader
+from livespan.proto import attributes as names
+from livespan.proto.errors import Damaged, NotFound
+from livespan.proto.ids import content_digest
+from livespan.proto.otlp import Request
+from livespan.proto.record import Large, Record, RecordKind
+
+__all__ = ["Digests", "FrameSource", "content_kind", "has_content", "large_values", "write_content"]
+
+_WINDOW_BYTES: Final = 32 * 1024 * 1024
+_Row: TypeAlias = tuple[str, str, str, str, int, str, str, str, int, bytes]
+
+
+class FrameSource(Protocol):
+    """Where readers of the log's frames come from: the log itself."""
+
+    def reader(self) -> LogReader: ...
+
+
+def content_kind(name: str) -> str:
+    """Return what a value of this attribute is called in the content table."""
+    if name == names.STATE:
+        return "state"
+    if name == RAW:
+        return "span"
+    if name in INPUT_NAMES:
+        return "input"
+    return "output" if name in OUTPUT_NAMES else "attribute"
+
+
+def has_content(record: Record) -> bool:
+    """Return whether a record has values that belong into the content table."""
+    return (
+        isinstance(record.raw, Large)
+        or any(isinstance(value, Large) for value in record.attributes.values())
+        or (record.kind is RecordKind.CHECKPOINT and names.STATE in record.attributes)
+    )
+
+
+def large_values(payload: bytes, records: Iterable[Record]) -> Iterator[tuple[Record, str, bytes]]:
+    """Yield (record, attribute name, bytes) of what these records of one frame left in it, and of states that were
+    sent as text.
+    """
+    by_span: dict[int, Record] = {}
+    for record in records:
+        for value in (*record.attributes.values(), record.raw):
+            if isinstance(value, Large):
+                by_span[value.span] = record
+        state = record.attributes.get(names.STATE)
+        if isinstance(state, str):
+            yield record, names.STATE, state.encode()
+    if by_span:
+        for span, name, data in Request(payload).larges():
+            owner = by_span.get(span)
+            if owner is not None:
+                yield owner, name, data
+
+
+class Digests:
+    """The SHA-256 (hex) of large values, by record and attribute: noted while content is written, else read from the
+    log.
+    """
+
+    def __init__(self, frames: FrameSource) -> None:
+        self._frames = frames
+        self._known: dict[tuple[int, str], str] = {}
+        self._refs: dict[int, Held] = {}
+
+    def note(self, record: Record, name: str, digest: str) -> None:
+        """Remember a digest."""
+        self._known[record.log_seq, name] = digest
+
+    def use(self, held: Iterable[Held]) -> None:
+        """Say which records may be asked for, and where they lie."""
+        self._refs = {each.record.log_seq: each for each in held if has_content(each.record)}
+
+    def of(self, record: Record, name: str) -> str:
+        """Return a value's digest; "" where its frame cannot be read."""
+        known = self._known.get((record.log_seq, name))
+        if known is not None:
+            return known
+        held = self._refs.get(record.log_seq)
+        if held is None:
+            return ""
+        with self._frames.reader() as reader:
+            payload = _read(reader, held.ref)
+        for each, other, data in large_values(payload, [record]) if payload is not None else ():
+            self.note(each, other, content_digest(data))
+        return self._known.setdefault((record.log_seq, name), "")
+
+    def forget(self, above: frozenset[int]) -> None:
+        """Forget all but what belongs to these records."""
+        self._known = {key: digest for key, digest in self._known.items() if key[0] in above}
+        self._refs = {}
+
+
+def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests) -> int:
+    """Write the content of records into the file; return how many frames could not be read (their values are lost to
+    the lake).
+    """
+    by_frame: dict[FrameRef, list[Record]] = {}
+    for each in sorted(held, key=lambda each: each.record.log_seq):
+        if has_content(each.record):
+            by_frame.setdefault(each.ref, []).append(each.record)
+    unreadable = 0
+    window: list[_Row] = []
+    size = 0
+    with frames.reader() as reader:
+        for ref, records in by_frame.items():
+            payload = _read(reader, ref)
+            if payload is None:
+                unreadable += 1
+                continue
+            for record, name, data in large_values(payload, records):
+                digest = content_digest(data)
+                digests.note(record, name, digest)
+                window.append(_row(record, name, data, digest, log_id))
+                size += len(data)
+            if size >= _WINDOW_BYTES:
+                _flush(file, window)
+                window, size = [], 0
+    _flush(file, window)
+    return unreadable
+
+
+def _flush(file: ContentFile, window: list[_Row]) -> None:
+    window.sort(key=lambda row: (row[0], row[1], row[4]))
+    file.write(window)
+
+
+def _row(record: Record, name: str, data: bytes, digest: str, log_id: str) -> _Row:
+    return (
+        record.project,
+        record.run_id,
+        record.node_id.hex(),
+        log_id,
+        record.log_seq,
+        content_kind(name),
+        name,
+        digest,
+        len(data),
+        data,
+    )
+
+
+def _read(reader: LogReader, ref: FrameRef) -> bytes | None:
+    try:
+        return reader.read(ref)
+    except (Damaged, NotFound):
+        return None

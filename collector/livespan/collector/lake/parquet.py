@@ -1,0 +1,108 @@
+"""Writing one Parquet file of the lake so that it lasts: encoding, then the file's bytes, then its folder's names.
+
+`content` is raw bytes in 4 MB pages of zstd-3 and sorted by run, so that the states of a run, each almost the one
+before it, compress against each other; a dictionary or statistics over such bytes would only cost. `nodes` has bloom
+filters on run and node: a read of one run passes over most row groups of most files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from livespan.collector.disk import Disk
+from livespan.collector.lake.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
+from livespan.collector.lake.rows import rows_table
+from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
+
+__all__ = ["ContentFile", "sync_new_file", "write_nodes"]
+
+_NODE_ROWS: Final = 4096
+_CONTENT_ROWS: Final = 256
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+_WIDE: Final = frozenset(
+    {"input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"}
+)
+_ZSTD: Final[dict[str, object]] = {"compression": "zstd", "compression_level": 3}
+
+
+def write_nodes(path: Path, rows: Sequence[Mapping[str, object]], disk: Disk) -> None:
+    """Write rows (sorted already) into a new file and sync it and its name.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    ordered = [dict(row) for row in rows]
+    few = min(len(ordered), _NODE_ROWS)
+    options = {
+        **_ZSTD,
+        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE],
+        "write_statistics": [name for name in NODE_COLUMNS if name not in _WIDE],
+        "bloom_filter_options": {name: {"ndv": few, "fpp": 0.01} for name in ("run_id", "node_id")},
+    }
+    file = create_parquet(path, NODES, options)
+    try:
+        for first in range(0, len(ordered), _NODE_ROWS):
+            file.write_table(rows_table(ordered[first : first + _NODE_ROWS]), row_group_size=_NODE_ROWS)
+    finally:
+        file.close()
+    sync_new_file(path, disk)
+
+
+class ContentFile:
+    """A file of `content` that grows by batches of rows; created with its first row. `finish` or `abandon` ends it."""
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self.path = path
+        self.rows = 0
+        self._disk = disk
+        self._file: ParquetFile | None = None
+
+    def write(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Append rows (in the order of CONTENT_COLUMNS) as row groups of their own."""
+        if not rows:
+            return
+        if self._file is None:
+            names = [name for name in CONTENT_COLUMNS if name not in ("bytes", "digest")]
+            self._file = create_parquet(
+                self.path,
+                CONTENT,
+                {
+                    **_ZSTD,
+                    "use_dictionary": names,
+                    "write_statistics": names,
+                    "data_page_size": _PAGE_BYTES,
+                    "write_batch_size": 8,
+                    "bloom_filter_options": {"digest": {"ndv": _CONTENT_ROWS, "fpp": 0.01}},
+                },
+            )
+        table: ArrowTable = arrow_table(CONTENT, list(zip(*rows, strict=True)))
+        self._file.write_table(table, row_group_size=_CONTENT_ROWS)
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Close the file and sync it and its name; nothing where no row was written."""
+        if self._file is not None:
+            self._file.close()
+            sync_new_file(self.path, self._disk)
+
+    def abandon(self) -> None:
+        """Close the file; what is in it will never be committed."""
+        if self._file is not None:
+            self._file.close()
+
+
+def sync_new_file(path: Path, disk: Disk) -> None:
+    """Return when a file's bytes and its name are on disk.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        disk.sync_file(fd, path)
+    finally:
+        os.close(fd)
+    disk.sync_folder(path.parent)

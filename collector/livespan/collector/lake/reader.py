@@ -1,0 +1,111 @@
+"""Our own point reads of published files by DuckDB: the rows of one run, started rows by node, content by digest.
+
+Conditions are literals (quoted by `_text`, so S608 does not apply), so that bloom filters and row-group bounds prune;
+files that cannot hold the run are not opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import duckdb
+
+from livespan.collector.lake.rows import READ_COLUMNS
+from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
+from livespan.collector.lake.table import LakeFile
+from livespan.collector.lake.views import relation
+from livespan.proto.errors import Damaged
+
+__all__ = ["LakeReader", "Row"]
+
+Row = dict[str, object]
+_COLUMNS: Final = ", ".join(READ_COLUMNS)
+_AT_ONCE: Final = 2000
+
+
+class LakeReader:
+    """Thread-safe. Whoever made it closes it."""
+
+    def __init__(self, threads: int = 2) -> None:
+        self._connection = duckdb.connect(":memory:", config={"threads": str(threads), "memory_limit": "1GB"})
+        # Files never change once they are named, so what was read of their footers holds.
+        self._connection.execute("SET parquet_metadata_cache = true")
+
+    def run_rows(self, files: Sequence[LakeFile], project: str, run_id: str, generation: int | None) -> list[Row]:
+        """Return the rows of `nodes` of one run, in log order; of its newest generation where none is given.
+
+        Raises:
+            Damaged: a file cannot be read.
+        """
+        which = "" if generation is None else f" AND generation = {generation}"
+        newest = "" if generation is not None else " QUALIFY generation = max(generation) OVER ()"
+        where = f"project = {_text(project)} AND run_id = {_text(run_id)}{which}{newest} ORDER BY log_seq"
+        return self._nodes([file for file in files if file.may_hold(run_id)], where)
+
+    def started_rows(self, files: Sequence[LakeFile], nodes: Iterable[tuple[bytes, bytes]]) -> list[Row]:
+        """Return the started rows of nodes, given as (trace id, node id)."""
+        wanted = sorted({(trace.hex(), node.hex()) for trace, node in nodes})
+        rows: list[Row] = []
+        for first in range(0, len(wanted), _AT_ONCE):
+            part = wanted[first : first + _AT_ONCE]
+            listed = ", ".join([_text(node) for _, node in part])
+            rows += self._nodes(files, f"kind = 'started' AND node_id IN ({listed})")
+        pairs = set(wanted)
+        return [row for row in rows if (row["trace_id"], row["node_id"]) in pairs]
+
+    def published_starts(
+        self, files: Sequence[LakeFile], log_id: str, nodes: Iterable[tuple[bytes, bytes]]
+    ) -> set[int]:
+        """Return the `log_seq` of the started rows that are published of these nodes and came from this log."""
+        found = {row["log_seq"] for row in self.started_rows(files, nodes) if row["log_id"] == log_id}
+        return {seq for seq in found if isinstance(seq, int)}
+
+    def content(self, files: Sequence[LakeFile], run_id: str, digest: str) -> bytes | None:
+        """Return stored bytes by their digest, None where the run has none such. They are not checked here."""
+        return self._bytes(files, run_id, f"digest = {_text(digest)}")
+
+    def content_at(self, files: Sequence[LakeFile], run_id: str, log_seq: int, name: str) -> tuple[str, bytes] | None:
+        """Return (digest, bytes) of what one record left, by attribute name."""
+        where = f"run_id = {_text(run_id)} AND log_seq = {log_seq} AND name = {_text(name)}"
+        rows = self._fetch(f"SELECT digest, bytes FROM ({_relation(files, run_id)}) WHERE {where} LIMIT 1")  # noqa: S608
+        return (str(rows[0][0]), _bytes(rows[0][1])) if rows else None
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def _nodes(self, files: Sequence[LakeFile], where: str) -> list[Row]:
+        if not files:
+            return []
+        source = relation([file.path for file in files], NODE_COLUMNS)
+        rows = self._fetch(f"SELECT {_COLUMNS} FROM ({source}) WHERE {where}")  # noqa: S608
+        return [dict(zip(READ_COLUMNS, row, strict=True)) for row in rows]
+
+    def _bytes(self, files: Sequence[LakeFile], run_id: str, where: str) -> bytes | None:
+        where = f"run_id = {_text(run_id)} AND {where}"
+        rows = self._fetch(f"SELECT bytes FROM ({_relation(files, run_id)}) WHERE {where} LIMIT 1")  # noqa: S608
+        return _bytes(rows[0][0]) if rows else None
+
+    def _fetch(self, sql: str) -> list[tuple[object, ...]]:
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql).fetchall()
+        except duckdb.Error as error:
+            raise Damaged(
+                f"a file of the lake cannot be read: {str(error).strip().partition(chr(10))[0]}",
+                subject="lake",
+                hint="Run `livespan verify`; restore the file from a copy.",
+            ) from error
+
+
+def _relation(files: Sequence[LakeFile], run_id: str) -> str:
+    return relation([file.path for file in files if file.may_hold(run_id)], CONTENT_COLUMNS)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""

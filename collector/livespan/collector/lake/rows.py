@@ -1,0 +1,389 @@
+"""Records to rows of `nodes`, and rows back to records: `records_of(row_of(record))` says what the record said.
+
+    started ─┐ an end takes from its started record what it does not repeat: input, times, keys
+    ended   ─┴▶ one row, kind "ended", the whole node                 started alone ─▶ a row of kind "started"
+
+A value that lies in the content table is a `Stored` in a record that was read back, and digest and size in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from livespan.collector.lake.arrow import ArrowTable, arrow_table
+from livespan.collector.lake.schema import NODE_COLUMNS, NODES
+from livespan.proto import attributes as names
+from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
+from livespan.proto.node import NodeStatus, NodeType
+from livespan.proto.record import AttributeValue, Large, Record, RecordKind
+
+__all__ = [
+    "INPUT_NAMES",
+    "OUTPUT_NAMES",
+    "RAW",
+    "READ_COLUMNS",
+    "Digest",
+    "Stored",
+    "fold",
+    "node_rows",
+    "node_table",
+    "records_of",
+    "rows_table",
+]
+
+RAW: Final = "raw"
+"""What a foreign span's own bytes are called, beside the attributes."""
+INPUT_NAMES: Final = (names.INPUT, names.TOOL_ARGUMENTS)
+OUTPUT_NAMES: Final = (names.OUTPUT, names.TOOL_RESULT)
+_INT64_MAX: Final = (1 << 63) - 1
+
+Row: TypeAlias = dict[str, object]
+Digest: TypeAlias = Callable[[Record, str], str]
+"""The SHA-256 (hex) of a record's large value, by attribute name; "" where it is not known yet."""
+
+_TEXTS: Final = {
+    names.NODE_TYPE: "type",
+    names.ERROR_TYPE: "error_type",
+    names.ERROR_MESSAGE: "error_message",
+    names.ERROR_TRACEBACK: "error_traceback",
+    names.ERROR_VALUE: "error_value",
+    names.ERROR_NODE: "error_node",
+    names.MODEL: "model",
+    names.PROVIDER: "provider",
+    names.TOOL_NAME: "tool_name",
+    names.TOOL_CALL_ID: "tool_call_id",
+    names.SETTLED: "settled",
+    names.SETTLED_BY: "settled_by",
+    names.IDEMPOTENCY_KEY: "idempotency_key",
+    names.CALL_KEY: "call_key",
+    names.CALL_DIGEST: "call_digest",
+    names.ISSUED: "issued",
+    names.SCOPE: "scope",
+    names.FRAMEWORK: "framework",
+    names.METADATA: "metadata",
+    names.CHECKPOINT_ID: "checkpoint_id",
+    names.CHECKPOINT_COUNTERS: "checkpoint_counters",
+    names.LEASE_EVENT: "lease_event",
+}
+_INTS: Final = {
+    names.INPUT_TOKENS: "input_tokens",
+    names.OUTPUT_TOKENS: "output_tokens",
+    names.CACHE_READ_TOKENS: "cache_read_tokens",
+    names.CACHE_WRITE_TOKENS: "cache_write_tokens",
+    names.REASONING_TOKENS: "reasoning_tokens",
+    names.OCCURRENCE: "occurrence",
+    names.TRY: "try_number",
+}
+_FLAGS: Final = {names.EFFECT: "effect", names.NOT_DONE: "not_done", names.UNRECORDABLE: "unrecordable"}
+_COLUMNS: Final[dict[tuple[str, type], str]] = {
+    **{(name, str): column for name, column in _TEXTS.items()},
+    **{(name, int): column for name, column in _INTS.items()},
+    **{(name, bool): column for name, column in _FLAGS.items()},
+}
+_ATTRIBUTES: Final = [(column, name) for name, column in (_TEXTS | _INTS | _FLAGS).items()]
+_ONLY_ENDED: Final = frozenset(
+    {
+        *OUTPUT_NAMES,
+        *(name for name in _TEXTS if name.startswith(("error", "exception", "livespan.error"))),
+        *(name for name in _INTS if name not in (names.OCCURRENCE, names.TRY)),
+        names.NOT_DONE,
+        names.UNRECORDABLE,
+        names.ISSUED,
+    }
+)
+"""What a started record that is read back from its end's row cannot have said."""
+
+READ_COLUMNS: Final = tuple(
+    name for name, kind in NODE_COLUMNS.items() if kind != "time" and name not in ("latency_ms", "root")
+)
+"""The columns that a record is read back from."""
+
+_PROMPTS: Final = frozenset({"chat", "generate_content", "text_completion"})
+_TOOLS: Final = frozenset({"execute_tool"})
+
+
+class Stored(Large, frozen=True):
+    """A value in the content table, by its SHA-256 (hex)."""
+
+    digest: str = ""
+
+
+def fold(records: Iterable[Record]) -> Iterator[tuple[Record, Record | None]]:
+    """Yield (record, its started record or None) of what gets a row: everything but the started records that an end
+    covers.
+    """
+    listed = list(records)
+    ends: dict[tuple[bytes, bytes], int] = {}
+    starts: dict[tuple[bytes, bytes], Record] = {}
+    for record in listed:
+        key = (record.trace_id, record.node_id)
+        if record.kind is RecordKind.ENDED:
+            ends[key] = max(ends.get(key, 0), record.log_seq)
+        elif record.kind is RecordKind.STARTED:
+            known = starts.get(key)
+            if known is None or record.log_seq < known.log_seq:
+                starts[key] = record
+    for record in listed:
+        key = (record.trace_id, record.node_id)
+        if record.kind is RecordKind.ENDED:
+            yield record, starts.get(key)
+        elif record.kind is not RecordKind.STARTED or ends.get(key, 0) < record.log_seq:
+            yield record, None
+
+
+def node_rows(records: Iterable[Record], log_id: str, digest: Digest) -> list[Row]:
+    """Return the rows of records, in their order; `digest` says what large values are called."""
+    return [_row(record, started, log_id, digest) for record, started in fold(records)]
+
+
+def rows_table(rows: Sequence[Row]) -> ArrowTable:
+    """Return rows as Arrow, in the columns of `nodes`."""
+    return arrow_table(NODES, [[row.get(column) for row in rows] for column in NODE_COLUMNS])
+
+
+def node_table(records: Sequence[Record]) -> ArrowTable:
+    """Return records that are not published yet as rows of `nodes`; their large values have sizes and no digests
+    yet.
+    """
+    return rows_table(node_rows(records, "", lambda _record, _name: ""))
+
+
+def _row(record: Record, started: Record | None, log_id: str, digest: Digest) -> Row:
+    kind = record.kind
+    attributes = _named(record, digest)
+    first = record
+    if started is not None:
+        attributes = {**_named(started, digest), **attributes}
+        first = started
+    started_ns, ended_ns = _ns(first.started_ns or record.started_ns), _ns(record.ended_ns)
+    if kind is RecordKind.STARTED:
+        ended_ns = None
+    row: Row = {
+        "project": record.project,
+        "run_id": record.run_id,
+        "generation": record.generation,
+        "session": record.session or first.session or None,
+        "tags": _json(record.tags or first.tags),
+        "kind": kind.value,
+        "trace_id": record.trace_id.hex(),
+        "node_id": record.node_id.hex(),
+        "parent_id": (record.parent_id or first.parent_id).hex() or None,
+        "root": _is_root(record),
+        "links": _json(record.links or first.links),
+        "name": record.name or first.name,
+        "status": _status(record),
+        "started_at": None if started_ns is None else started_ns // 1000,
+        "ended_at": None if ended_ns is None else ended_ns // 1000,
+        "started_ns": started_ns,
+        "ended_ns": ended_ns,
+        "latency_ms": None if started_ns is None or ended_ns is None else max(ended_ns - started_ns, 0) / 1e6,
+        "attempt": record.attempt,
+        "epoch": record.epoch,
+        "writer": record.writer,
+        "writer_seq": record.writer_seq,
+        "log_id": log_id,
+        "log_seq": record.log_seq,
+        "started_seq": record.log_seq if kind is RecordKind.STARTED else None if started is None else started.log_seq,
+    }
+    rest: dict[str, object] = {}
+    for name, value in attributes.items():
+        column = _COLUMNS.get((name, type(value)))
+        if column is not None:
+            row[column] = value
+        elif name != names.RECORD:
+            rest[name] = value
+    if kind is RecordKind.FOREIGN:
+        _put(row, "span", {RAW: _stored(record, RAW, record.raw, digest)}, (RAW,))
+        row.setdefault("type", _foreign_type(rest))
+    tool = row.get("type") == NodeType.TOOL.value
+    _put(row, "input", rest, INPUT_NAMES[::-1] if tool else INPUT_NAMES)
+    _put(row, "output", rest, OUTPUT_NAMES[::-1] if tool else OUTPUT_NAMES)
+    _put(row, "state", rest, (names.STATE,))
+    row["attributes"] = _json({name: _tagged(value) for name, value in rest.items()})
+    return row
+
+
+def _named(record: Record, digest: Digest) -> Mapping[str, AttributeValue]:
+    """Return the attributes with each large value named by its digest."""
+    values = record.attributes
+    if not any(type(value) is Large for value in values.values()):
+        return values
+    return {name: _stored(record, name, value, digest) for name, value in values.items()}
+
+
+def _stored(record: Record, name: str, value: AttributeValue, digest: Digest) -> AttributeValue:
+    return Stored(value.span, value.size_bytes, digest(record, name)) if type(value) is Large else value
+
+
+def _put(
+    row: Row, column: str, rest: dict[str, object] | dict[str, AttributeValue], candidates: tuple[str, ...]
+) -> None:
+    """Move the first of the candidates that is there into its columns: text, or digest and size."""
+    for name in candidates:
+        value = rest.get(name)
+        if isinstance(value, Stored):
+            row[f"{column}_digest"] = value.digest or None
+            row[f"{column}_size_bytes"] = value.size_bytes
+        elif isinstance(value, str) and column in NODE_COLUMNS:
+            row[column] = value
+        else:
+            continue
+        del rest[name]
+        return
+
+
+def _status(record: Record) -> str:
+    kind = record.kind
+    if kind is RecordKind.STARTED:
+        return NodeStatus.RUNNING.value
+    if kind is RecordKind.SETTLED:
+        return (NodeStatus.SUCCESS if record.text(names.SETTLED) == "done" else NodeStatus.FAILED).value
+    if kind is RecordKind.ENDED or kind is RecordKind.FOREIGN:
+        return (NodeStatus.FAILED if record.failed else NodeStatus.SUCCESS).value
+    return ""
+
+
+def _is_root(record: Record) -> bool:
+    if record.kind not in (RecordKind.STARTED, RecordKind.ENDED) or record.parent_id:
+        return False
+    return record.node_id == scope_node_id(TraceId(record.trace_id), ROOT_SCOPE)
+
+
+def _foreign_type(attributes: Mapping[str, object]) -> str:
+    operation = attributes.get(names.OPERATION)
+    if operation in _PROMPTS:
+        return NodeType.PROMPT.value
+    return (NodeType.TOOL if operation in _TOOLS else NodeType.BRANCH).value
+
+
+def _ns(value: int) -> int | None:
+    return value if 0 < value <= _INT64_MAX else None
+
+
+def _json(value: object) -> str | None:
+    return msgspec.json.encode(value).decode() if value else None
+
+
+def _tagged(value: object) -> object:
+    if isinstance(value, bytes):
+        return {"base64": value}
+    if isinstance(value, Large):
+        return {"digest": value.digest if isinstance(value, Stored) else "", "size_bytes": value.size_bytes}
+    return value
+
+
+class _Tagged(msgspec.Struct):
+    base64: bytes | None = None
+    digest: str = ""
+    size_bytes: int = 0
+
+
+_read_attributes = msgspec.json.Decoder(dict[str, str | int | float | bool | _Tagged | None]).decode
+_read_tags = msgspec.json.Decoder(dict[str, str]).decode
+_read_links = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def records_of(row: Mapping[str, object]) -> list[Record]:
+    """Return what a row tells: its record, and before it the node's started record where the row was completed from
+    one.
+    """
+    kind = RecordKind(_text(row, "kind"))
+    attributes: dict[str, AttributeValue] = {names.RECORD: kind.value}
+    for column, name in _ATTRIBUTES:
+        value = row[column]
+        if isinstance(value, str | int):
+            attributes[name] = value
+    tool = row["type"] == NodeType.TOOL.value
+    _take(row, "input", attributes, INPUT_NAMES[tool])
+    _take(row, "output", attributes, OUTPUT_NAMES[tool])
+    size = row["state_size_bytes"]
+    if isinstance(size, int):
+        attributes[names.STATE] = Stored(-1, size, _text(row, "state_digest"))
+    rest = _text(row, "attributes")
+    if rest:
+        _untag(_read_attributes(rest), attributes)
+    raw: bytes | Large = b""
+    if kind is RecordKind.FOREIGN:
+        raw = Stored(-1, _int(row, "span_size_bytes"), _text(row, "span_digest"))
+    record = Record(
+        kind=kind,
+        project=_text(row, "project"),
+        run_id=_text(row, "run_id"),
+        generation=_int(row, "generation"),
+        trace_id=bytes.fromhex(_text(row, "trace_id")),
+        node_id=bytes.fromhex(_text(row, "node_id")),
+        parent_id=bytes.fromhex(_text(row, "parent_id")),
+        name=_text(row, "name"),
+        started_ns=_int(row, "started_ns"),
+        ended_ns=_int(row, "ended_ns"),
+        attributes=attributes,
+        session=_text(row, "session"),
+        tags=_read_tags(tags) if (tags := _text(row, "tags")) else {},
+        attempt=_int(row, "attempt"),
+        epoch=_int(row, "epoch"),
+        writer=_text(row, "writer"),
+        writer_seq=_int(row, "writer_seq"),
+        log_seq=_int(row, "log_seq"),
+        failed=row["status"] == NodeStatus.FAILED.value,
+        links=_read_links(links) if (links := _text(row, "links")) else (),
+        raw=raw,
+    )
+    started_seq = _int(row, "started_seq")
+    if kind is RecordKind.ENDED and started_seq:
+        return [_started(record, started_seq), record]
+    return [record]
+
+
+def _started(record: Record, log_seq: int) -> Record:
+    attributes = {name: value for name, value in record.attributes.items() if name not in _ONLY_ENDED}
+    attributes[names.RECORD] = RecordKind.STARTED.value
+    return Record(
+        kind=RecordKind.STARTED,
+        project=record.project,
+        run_id=record.run_id,
+        generation=record.generation,
+        trace_id=record.trace_id,
+        node_id=record.node_id,
+        parent_id=record.parent_id,
+        name=record.name,
+        started_ns=record.started_ns,
+        ended_ns=0,
+        attributes=attributes,
+        session=record.session,
+        tags=record.tags,
+        attempt=record.attempt,
+        epoch=record.epoch,
+        log_seq=log_seq,
+        links=record.links,
+    )
+
+
+def _take(row: Mapping[str, object], column: str, attributes: dict[str, AttributeValue], name: str) -> None:
+    value, size = row[column], row[f"{column}_size_bytes"]
+    if isinstance(value, str):
+        attributes[name] = value
+    elif isinstance(size, int):
+        attributes[name] = Stored(-1, size, _text(row, f"{column}_digest"))
+
+
+def _untag(
+    read: Mapping[str, str | int | float | bool | _Tagged | None], attributes: dict[str, AttributeValue]
+) -> None:
+    for name, value in read.items():
+        if isinstance(value, _Tagged):
+            attributes[name] = Stored(-1, value.size_bytes, value.digest) if value.base64 is None else value.base64
+        elif value is not None:
+            attributes[name] = value
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    value = row[column]
+    return value if isinstance(value, str) else ""
+
+
+def _int(row: Mapping[str, object], column: str) -> int:
+    value = row[column]
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,218 @@
+"""One Delta table of the lake: its files, its watermark, and commits that last.
+
+    file written and synced (parquet.py) ─▶ commit N.json by delta-rs ─▶ N.json synced ─▶ its folder synced ─▶ it counts
+
+A commit carries the application transaction (`livespan:<log uuid>`, watermark): the `log_seq` up to which this log's
+records were taken into account. delta-rs takes transactions that move backwards and syncs nothing; both are checked
+and done here. One process writes (the home's lock); others may read, and may compact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from livespan.collector.disk import Disk
+from livespan.collector.lake.arrow import ArrowSchema
+from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
+from livespan.collector.lake.parquet import sync_new_file
+from livespan.collector.lake.schema import FORMAT_VERSION
+from livespan.proto.clock import random_hex
+from livespan.proto.errors import Conflict, Damaged, InvalidInput, Unavailable
+
+__all__ = ["LakeFile", "Table", "open_table"]
+
+_FORMAT: Final = "livespan.format"
+_CHECKPOINT_EVERY: Final = 20
+_QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFile:
+    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known."""
+
+    path: Path
+    first_run: str | None
+    last_run: str | None
+
+    def may_hold(self, run_id: str) -> bool:
+        """Return whether rows of this run may be in the file."""
+        if self.first_run is None or self.last_run is None:
+            return True
+        return self.first_run <= run_id <= self.last_run
+
+
+def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Table:
+    """Open the table in `folder`, mended, or make it; remove files that no commit names.
+
+    Raises:
+        Damaged: it cannot be read. InvalidInput: a newer Livespan wrote it. OSError: the disk refused.
+    """
+    try:
+        mend(folder, disk)
+        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk))
+        remove_unnamed(folder, frozenset(file.path.name for file in table.files), disk)
+    except DeltaError as error:
+        raise Damaged(
+            f"the table cannot be read: {error}",
+            subject=str(folder),
+            hint="Restore the lake from a copy, or move it away.",
+        ) from error
+    return table
+
+
+def _load(folder: Path, schema: ArrowSchema, disk: Disk) -> DeltaTable:
+    try:
+        delta = DeltaTable(folder)
+    except TableNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        delta = DeltaTable.create(
+            folder,
+            schema,
+            configuration={_FORMAT: str(FORMAT_VERSION), "delta.logRetentionDuration": "interval 1 days"},
+            raise_if_key_not_exists=False,
+        )
+        for parent in (folder, folder.parent, folder.parent.parent):
+            disk.sync_folder(parent)
+    found = str(delta.metadata().configuration.get(_FORMAT, ""))
+    if found != str(FORMAT_VERSION):
+        raise InvalidInput(
+            f"the table has format {found or 'unknown'}, this Livespan reads {FORMAT_VERSION}",
+            subject=str(folder),
+            hint="Use the Livespan that wrote it, or a newer one.",
+        )
+    return delta
+
+
+class Table:
+    """An open table; one thread at a time, but `files` and `watermark` may be read by any."""
+
+    def __init__(self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable) -> None:
+        self.folder = folder
+        self._schema = schema
+        self._app = f"livespan:{log_id}"
+        self._disk = disk
+        self._delta = delta
+        # Whoever died here may not have come to sync its last commit.
+        self._synced = delta.version() - 1
+        self._known = -1
+        self._told: dict[str, LakeFile] = {}
+        self.files: tuple[LakeFile, ...] = ()
+        self.watermark = 0
+        self._take_over()
+
+    def new_path(self, watermark: int) -> Path:
+        """Return a fresh path for a file; the name says up to which `log_seq` it was written."""
+        return self.folder / f"part-{watermark:020}-{random_hex(4)}.parquet"
+
+    def refresh(self) -> None:
+        """See what was committed since, and make it durable.
+
+        Raises:
+            Unavailable: the table's log cannot be read or synced.
+        """
+        try:
+            self._delta.update_incremental()
+            self._take_over()
+        except (DeltaError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def commit(self, file: LakeFile, rows: int, watermark: int, now_ns: int, *, late: bool = False) -> None:
+        """Add a file, which was synced, and return when the commit lasts.
+
+        Args:
+            file: lies in the table's folder.
+            rows: how many it has.
+            watermark: the `log_seq` up to which this log's records are accounted for now.
+            now_ns: wall time, for the commit.
+            late: the file holds nothing above the table's watermark, which may then stay as it is.
+
+        Raises:
+            Conflict: the watermark does not rise: what the file holds may be there already.
+            Unavailable: the commit failed; whether it counts is known after `refresh`.
+        """
+        self.refresh()
+        if watermark < self.watermark or (watermark == self.watermark and not late):
+            raise Conflict(
+                f"the table is published up to record {self.watermark}, so {watermark} would be published again",
+                subject=str(self.folder),
+                hint="Two collectors share a lake, or the log was replaced by an older copy of itself.",
+            )
+        bounds = (
+            {}
+            if file.first_run is None
+            else {"minValues": {"run_id": file.first_run}, "maxValues": {"run_id": file.last_run}}
+        )
+        stats = {"numRecords": rows, **bounds}
+        action = AddAction(
+            file.path.name, file.path.stat().st_size, {}, now_ns // 1_000_000, True, msgspec.json.encode(stats).decode()
+        )
+        try:
+            self._delta.create_write_transaction(
+                [action],
+                "append",
+                self._schema,
+                commit_properties=CommitProperties(app_transactions=[Transaction(self._app, watermark)]),
+                post_commithook_properties=_QUIET,
+            )
+            self._told[file.path.name] = file
+            self._delta.update_incremental()
+            self._take_over()
+            if self._delta.version() % _CHECKPOINT_EVERY == 0:
+                self._checkpoint()
+        except (DeltaError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def holds(self, path: Path) -> bool:
+        """Return whether a file is in the table."""
+        return any(file.path == path for file in self.files)
+
+    def _take_over(self) -> None:
+        """Sync the commits that were not yet, then let them count."""
+        version = self._delta.version()
+        for each in range(self._synced + 1, version + 1):
+            path = commit_path(self.folder, each)
+            if path.exists():  # an old one may have been cleaned away behind a checkpoint
+                sync_new_file(path, self._disk)
+        self._synced = version
+        if version == self._known:
+            return
+        self._known = version
+        self.watermark = self._delta.transaction_version(self._app) or 0
+        self.files = self._live_files()
+
+    def _live_files(self) -> tuple[LakeFile, ...]:
+        paths = [Path(uri) for uri in self._delta.file_uris()]
+        if any(path.name not in self._told for path in paths):
+            actions = cast("Any", self._delta.get_add_actions(flatten=True))  # arro3 has no types
+            for row in [each for batch in actions.to_batches() for each in _rows(batch)]:
+                path = self.folder / row["path"]
+                self._told.setdefault(path.name, LakeFile(path, row.get("min.run_id"), row.get("max.run_id")))
+        return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: file.path.name))
+
+    def _checkpoint(self) -> None:
+        """Write the table's own checkpoint, so that opening it does not read every commit since the first."""
+        self._delta.create_checkpoint()
+        log = self.folder / LOG_FOLDER
+        for path in (log / f"{self._delta.version():020}.checkpoint.parquet", log / "_last_checkpoint"):
+            sync_new_file(path, self._disk)
+        self._delta.cleanup_metadata()
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"the table cannot be committed to or synced ({error})",
+            subject=str(self.folder),
+            hint="Look at the disk (df, dmesg). Publishing is tried again by itself; the log keeps what it has.",
+        )
+
+
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    names = [field.name for field in batch.schema]
+    columns = [batch.column(name).to_pylist() for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -1,0 +1,137 @@
+"""Options that many commands share: where the collector is, and the form of the output.
+
+@click.command()
+@where_options
+@output_option
+def plan(where: Where, output: OutputForm) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+from livespan.proto.errors import InvalidInput, NotFound
+from livespan.proto.home import Home, default_home
+
+__all__ = ["OutputForm", "Where", "output_option", "where_options"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class OutputForm(StrEnum):
+    """How a command prints its data: for people, as one JSON document, or as a JSON document a line."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which collector a command speaks to.
+
+    Attributes:
+        home: the home; not looked at where an endpoint is set.
+        endpoint: `host:port` or `unix:/path` of a collector that runs, "" for the home's own.
+        flags: the flags that say the same again, for commands that people are to paste.
+    """
+
+    home: Home
+    endpoint: str
+    flags: str = ""
+
+    def existing_home(self) -> Home:
+        """Return the home.
+
+        Raises:
+            NotFound: there is none here; nothing is created, so that a mistyped path cannot become an empty home.
+        """
+        root = self.home.root
+        if not root.is_dir():
+            raise NotFound(
+                "there is no home here",
+                subject=str(root),
+                hint="Give --home (LIVESPAN_HOME) the right path; a first run makes one, so does `livespan serve`.",
+            )
+        if not any(path.exists() for path in (self.home.spool, self.home.log, self.home.lake, self.home.lock)):
+            raise NotFound(
+                "this folder is no home of Livespan",
+                subject=str(root),
+                hint="Give --home (LIVESPAN_HOME) the right path; `livespan serve --home DIR` makes a new home.",
+            )
+        return self.home
+
+
+def where_options(command: Callable[Concatenate[Where, _P], _R]) -> Callable[_P, _R]:
+    """Add `--home` and `--endpoint` to a command; it gets them as `where`."""
+
+    def with_where(home: Path | None, endpoint: str, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        root = (home or default_home()).expanduser().absolute()
+        where = Where(Home(root), _target(endpoint), _given_flags(home, endpoint))
+        return click.get_current_context().invoke(command, where, *args, **kwargs)
+
+    wrapped = functools.update_wrapper(with_where, command)
+    wrapped = click.option(
+        "--endpoint",
+        envvar="LIVESPAN_ENDPOINT",
+        default="",
+        metavar="TARGET",
+        help="A collector that runs: host:port or unix:/path. [env: LIVESPAN_ENDPOINT]",
+    )(wrapped)
+    return click.option(  # type: ignore[return-value]  # click hands the callable through; its type does not say so
+        "--home",
+        envvar="LIVESPAN_HOME",
+        type=click.Path(path_type=Path, file_okay=True),
+        metavar="DIR",
+        help="The home. [env: LIVESPAN_HOME; default: ~/.local/state/livespan]",
+    )(wrapped)
+
+
+def output_option(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Add `-o text|json|jsonl`; the command gets it as `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice([form.value for form in OutputForm]),
+        default=OutputForm.TEXT.value,
+        show_default=True,
+        callback=_form,
+        help="Form of the output.",
+    )(command)
+
+
+def _form(_context: click.Context, _parameter: click.Parameter, value: str) -> OutputForm:
+    return OutputForm(value)
+
+
+def _target(endpoint: str) -> str:
+    """Return an endpoint as gRPC names targets.
+
+    Raises:
+        InvalidInput: it asks for TLS, which a collector does not speak yet.
+    """
+    text = endpoint.strip().rstrip("/")
+    if text.startswith("https://"):
+        raise InvalidInput("TLS is not supported yet", subject=endpoint, hint="Give host:port or unix:/path.")
+    return text.removeprefix("http://").removeprefix("grpc://")
+
+
+def _given_flags(home: Path | None, endpoint: str) -> str:
+    """Return the flags that were typed; what came by environment is there for the pasted command too."""
+    source = click.get_current_context().get_parameter_source
+    typed = click.core.ParameterSource.COMMANDLINE
+    flags: list[str] = []
+    if home is not None and source("home") is typed:
+        flags += ["--home", str(home)]
+    if endpoint and source("endpoint") is typed:
+        flags += ["--endpoint", endpoint]
+    return shlex.join(flags)

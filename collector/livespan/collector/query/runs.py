@@ -1,0 +1,105 @@
+"""Runs and their nodes as people and pages see them: read by SQL, then what only the living collector knows is added.
+
+in doubt    as the view `nodes` has it, unless a living process holds the run and may still settle it itself
+reuse       RECORDED: ended with success in an attempt before the newest: the newest was answered from the record
+            RE-EXECUTED: run by the newest attempt, and not the first try of its call
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from livespan.collector.query.engine import QueryEngine, Reading
+from livespan.collector.query.shapes import Reuse, RunSummary, ShownNode, ShownRun
+from livespan.collector.query.shown import Row, count_of, node_from_row, run_from_row, text_of
+from livespan.proto.errors import NotFound
+from livespan.proto.ids import trace_id
+from livespan.proto.node import NodeStatus, NodeType, RunStatus
+
+__all__ = ["Held", "list_runs", "show_run"]
+
+Held: TypeAlias = Callable[[bytes], bool]
+"""Whether a living process may still start and settle things in the run of this trace id."""
+
+_UNFINISHED: Final = frozenset({RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.IN_DOUBT})
+_LIST: Final = """
+    SELECT * FROM runs WHERE newest AND $1 IN ('', project)
+    ORDER BY started_at DESC NULLS LAST, project, run_id
+    LIMIT CASE WHEN $2 = 0 THEN 9223372036854775807 ELSE $2 END
+"""
+_RUN: Final = """
+    SELECT * FROM runs WHERE project = $1 AND run_id = $2 AND CASE WHEN $3 = 0 THEN newest ELSE generation = $3 END
+"""
+_NODES: Final = """
+    SELECT * FROM nodes WHERE project = $1 AND run_id = $2 AND generation = $3 AND kind <> 'attempt'
+    ORDER BY coalesce(started_seq, log_seq), log_seq
+"""
+_STATES: Final = """
+    SELECT node_id, arg_max(digest, log_seq) AS digest FROM checkpoints
+    WHERE project = $1 AND run_id = $2 AND generation = $3 GROUP BY node_id
+"""
+
+
+def list_runs(engine: QueryEngine, held: Held, project: str = "", limit: int = 0) -> list[RunSummary]:
+    """Return runs, newest first: of each id the newest generation; `project` "" and `limit` 0 are all."""
+    with engine.reading() as reading:
+        rows = reading.rows(_LIST, [project, limit])
+    return [_summary(row, is_held=_is_held(row, held)) for row in rows]
+
+
+def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generation: int = 0) -> ShownRun:
+    """Return a run and its nodes; generation 0 is the newest.
+
+    Raises:
+        NotFound: nothing is recorded of it.
+    """
+    with engine.reading() as reading:
+        found = reading.rows(_RUN, [project, run_id, generation])
+        if not found:
+            raise NotFound("there is no such run", subject=f"run {run_id}", hint="`livespan runs list` shows the runs.")
+        is_held = _is_held(found[0], held)
+        nodes = _nodes(reading, found[0], is_held=is_held)
+    return ShownRun(run=_summary(found[0], is_held=is_held), nodes=nodes)
+
+
+def _summary(row: Row, *, is_held: bool) -> RunSummary:
+    """Return a run; who holds it is known to the living collector, not to what it recorded."""
+    status, in_doubt = text_of(row, "status"), count_of(row, "in_doubt")
+    if status in _UNFINISHED and is_held:
+        status, in_doubt = RunStatus.RUNNING.value, 0
+    elif status == RunStatus.RUNNING:
+        status = RunStatus.IN_DOUBT.value if in_doubt else RunStatus.INTERRUPTED.value
+    return run_from_row(row, status=status, in_doubt=in_doubt)
+
+
+def _is_held(run: Row, held: Held) -> bool:
+    return held(trace_id(text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")))
+
+
+def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
+    which = [text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")]
+    rows = reading.rows(_NODES, which)
+    digests = {text_of(row, "node_id"): text_of(row, "digest") for row in reading.rows(_STATES, which)}
+    attempts = count_of(run, "attempts")
+    shown: list[ShownNode] = []
+    for row in rows:
+        in_doubt = row["in_doubt"] is True and not is_held
+        shown.append(
+            node_from_row(
+                row,
+                state_digest=digests.get(text_of(row, "node_id"), ""),
+                in_doubt=in_doubt,
+                conflict=row["conflict"] is True,
+                reuse="IN DOUBT" if in_doubt else _reuse(row, attempts),
+            )
+        )
+    return shown
+
+
+def _reuse(row: Row, newest_attempt: int) -> Reuse:
+    if newest_attempt <= 1 or row["type"] == NodeType.BRANCH:
+        return ""  # a scope is re-entered, never answered
+    if count_of(row, "attempt") < newest_attempt:
+        return "RECORDED" if row["status"] == NodeStatus.SUCCESS else ""
+    return "RE-EXECUTED" if count_of(row, "try_number") > 0 else ""

@@ -1,0 +1,161 @@
+"""The Query service: messages in, JSON out. What is read and derived lives in engine.py and runs.py.
+
+Nothing of DuckDB runs on the loop. Our own reads and users' statements have threads of their own, so that one slow
+SELECT cannot keep `runs list` waiting. A caller who goes away has his statement interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeAlias, TypeVar
+
+import grpc.aio
+import msgspec
+
+from livespan.collector.query.engine import Answer, QueryEngine
+from livespan.collector.query.runs import Held, list_runs, show_run
+from livespan.proto.errors import LivespanError, Stop
+from livespan.proto.rpc import DETAIL_KEY, detail, status_code
+from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.proto.v1.livespan_pb2_grpc import QueryServicer, add_QueryServicer_to_server
+
+__all__ = ["QueryService", "add_query_service"]
+
+_T = TypeVar("_T")
+_Call: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+_READERS: Final = 2
+_STATEMENTS: Final = 2
+_FIRST_ROWS: Final = 16
+_INTERRUPT_S: Final = 0.02
+_MOST_ROWS: Final = 4096
+_REPLY_BYTES: Final = 1024 * 1024
+"""About how large a reply with rows is; with few large values it is larger, one row at the least."""
+
+
+class QueryService(QueryServicer):
+    """The service itself; its methods are coroutines of the collector's loop. Closed by who made it.
+
+    Args:
+        engine: what reads.
+        held: whether a living process holds the run of a trace id.
+        status: what `Status` answers, asked anew each time, on the loop.
+        indexed: waits until what was acknowledged before is visible.
+        activity: called at each request.
+    """
+
+    def __init__(
+        self,
+        engine: QueryEngine,
+        *,
+        held: Held,
+        status: Callable[[], Mapping[str, object]],
+        indexed: Callable[[], Awaitable[None]],
+        activity: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._held = held
+        self._status = status
+        self._indexed = indexed
+        self._activity = activity
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="livespan-read")
+        self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql")
+        self._answers: set[Answer] = set()
+
+    async def close(self) -> None:
+        """Interrupt what runs and wait for its threads."""
+        for answer in list(self._answers):
+            answer.cancel()
+        for pool in (self._readers, self._statements):
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: _Call) -> pb.JsonReply:
+        return await self._read(context, lambda: list_runs(self._engine, self._held, request.project, request.limit))
+
+    async def ShowRun(self, request: pb.ShowRunRequest, context: _Call) -> pb.JsonReply:
+        run = request.run
+        return await self._read(
+            context, lambda: show_run(self._engine, self._held, run.project, run.run_id, run.generation)
+        )
+
+    async def Status(self, request: pb.StatusRequest, context: _Call) -> pb.JsonReply:
+        # Not an activity: whoever watches a collector must not keep it from leaving.
+        del request, context
+        return pb.JsonReply(json=msgspec.json.encode(self._status(), enc_hook=str))
+
+    async def Sql(self, request: pb.SqlRequest, context: _Call) -> AsyncIterator[pb.SqlReply]:
+        self._activity()
+        try:
+            await self._indexed()
+            answer = await self._in(self._statements, self._engine.select, request.sql)
+        except (LivespanError, Stop) as error:
+            await _abort(context, error)
+            return
+        self._answers.add(answer)
+        work: asyncio.Future[tuple[bytes, int]] | None = None
+        try:
+            size, first = _FIRST_ROWS, True
+            while True:
+                work = asyncio.ensure_future(self._in(self._statements, _rows, answer, size))
+                rows, fetched = await asyncio.shield(work)
+                if fetched or first:
+                    yield pb.SqlReply(columns=answer.columns if first else (), rows=rows)
+                if not fetched:
+                    return
+                size, first = _next_size(size, len(rows)), False
+        except (LivespanError, Stop) as error:
+            await _abort(context, error)
+        finally:
+            # A caller who has gone leaves a thread at work in DuckDB; the connection may be closed only after it.
+            while work is not None and not work.done():
+                answer.cancel()  # again and again: an interrupt that comes just before DuckDB starts is lost
+                await asyncio.wait([work], timeout=_INTERRUPT_S)
+            self._answers.discard(answer)
+            answer.close()
+
+    async def _read(self, context: _Call, read: Callable[[], object]) -> pb.JsonReply:
+        self._activity()
+        try:
+            await self._indexed()
+            return pb.JsonReply(json=await self._in(self._readers, _encoded, read))
+        except (LivespanError, Stop) as error:
+            await _abort(context, error)
+            raise  # abort raises; this is for the type checker
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+
+def add_query_service(
+    server: grpc.aio.Server,
+    engine: QueryEngine,
+    *,
+    held: Held,
+    status: Callable[[], Mapping[str, object]],
+    indexed: Callable[[], Awaitable[None]],
+    activity: Callable[[], None],
+) -> QueryService:
+    """Add the service to the collector's server and return it, to be closed; arguments as in QueryService."""
+    service = QueryService(engine, held=held, status=status, indexed=indexed, activity=activity)
+    add_QueryServicer_to_server(service, server)
+    return service
+
+
+def _encoded(read: Callable[[], object]) -> bytes:
+    return msgspec.json.encode(read())
+
+
+def _rows(answer: Answer, size: int) -> tuple[bytes, int]:
+    rows = answer.fetch_json(size)
+    return (msgspec.json.encode(rows) if rows else b""), len(rows)
+
+
+def _next_size(size: int, sent_bytes: int) -> int:
+    """Return how many rows to fetch next, so that a reply comes near to its size whatever a row weighs."""
+    wanted = size * _REPLY_BYTES // max(1, sent_bytes)
+    return max(1, min(wanted, size * 4, _MOST_ROWS))
+
+
+async def _abort(context: _Call, error: LivespanError | Stop) -> None:
+    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))

@@ -1,0 +1,117 @@
+"""The JSON that the Query service answers with: a documented contract. Fields are only added; readers ignore new ones.
+
+runs list   [RunSummary, ...], newest first
+runs show   ShownRun
+times       ISO 8601, UTC, null = not yet       ids, digests   lower-case hex, "" = none       counts   never null
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = ["Reuse", "RunSummary", "ShownError", "ShownNode", "ShownRun", "ShownTokens"]
+
+Reuse: TypeAlias = str
+"""RECORDED: answered from the record; RE-EXECUTED: run again by the newest attempt; IN DOUBT: an effect whose outcome
+is not known; "" where there was one attempt, or nothing to tell."""
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """One run: the newest generation of its id.
+
+    Attributes:
+        nodes: tries of calls and scopes; an attempt's own node is not counted.
+        effects: tries of calls with a side effect.
+        in_doubt: effects whose outcome is not known.
+    """
+
+    run_id: str
+    project: str
+    session: str
+    tags: dict[str, str]
+    status: str
+    nodes: int
+    effects: int
+    in_doubt: int
+    input_tokens: int
+    output_tokens: int
+    started_at: str | None
+    ended_at: str | None
+
+
+class ShownError(msgspec.Struct, frozen=True):
+    """How a node failed; see node.ErrorInfo."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class ShownTokens(msgspec.Struct, frozen=True):
+    """Tokens of a model call; null is unknown, which is not 0."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+
+
+class ShownNode(msgspec.Struct, frozen=True):
+    """One node: the fields of node.ExecutionNode by name, and what is derived of it. No content bytes.
+
+    Attributes:
+        input, output, metadata: as JSON; null where there is none, or it is over 16 KB and `content` has it by digest.
+        state_digest: of the newest checkpoint that was taken at this node.
+        in_doubt: it is an effect whose outcome is not known, and no living process may still settle it.
+        conflict: it was settled by hand, and its recorded end says otherwise.
+    """
+
+    project: str
+    run_id: str
+    node_id: str
+    parent_id: str
+    links: list[str]
+    type: str
+    name: str
+    status: str
+    started_at: str | None
+    ended_at: str | None
+    latency_ms: float | None
+    input: msgspec.Raw
+    output: msgspec.Raw
+    error: ShownError | None
+    tokens: ShownTokens
+    model: str
+    provider: str
+    tool_name: str
+    tool_call_id: str
+    effect: bool
+    idempotency_key: str
+    call_key: str
+    scope: str
+    occurrence: int
+    attempt: int
+    try_number: int
+    epoch: int
+    framework: str
+    tags: dict[str, str]
+    metadata: msgspec.Raw
+    state_digest: str
+    writer: str
+    writer_seq: int
+    log_seq: int
+    input_digest: str = ""
+    output_digest: str = ""
+    in_doubt: bool = False
+    conflict: bool = False
+    reuse: Reuse = ""
+
+
+class ShownRun(msgspec.Struct, frozen=True):
+    """A run and its nodes, in the order in which they were started."""
+
+    run: RunSummary
+    nodes: list[ShownNode]

@@ -1,0 +1,101 @@
+"""The barrier before an effect: nothing that this run recorded may be less durable than the effect's start.
+
+    unacknowledged ≤ 3 MB? ── no ─▶ wait for the drain
+            │ yes
+            ▼
+    one unary call: this run's unacknowledged records, in order, of every writer of its family; the started record last
+            ▼
+    the collector checks the epoch, appends, fsyncs, answers ─▶ the effect may start
+
+So a spool that is lost later can only mean "asked again" or "in doubt", never a second charge.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from livespan.instrumentation.outbound import MAX_BATCH_BYTES, EntryKind, decode_head, to_wire
+from livespan.instrumentation.spool import Entry, Spool, list_writers
+from livespan.proto.errors import Damaged, NotFound, Unavailable
+from livespan.proto.span import WireSpan
+
+__all__ = ["Barrier"]
+
+_POLL_S: Final = 0.0005
+_SMALL_BYTES: Final = 64 * 1024
+
+
+class Barrier:
+    """Collects what must go with an effect's start.
+
+    Args:
+        spool: this process's.
+        folder: the home's `spool/`, for the writers of other processes of this run.
+        family: the first part of the names of this run's writers' folders.
+    """
+
+    def __init__(self, spool: Spool, folder: Path, family: str) -> None:
+        self._spool = spool
+        self._folder = folder
+        self._family = family
+
+    def collect(self, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> list[WireSpan]:
+        """Return the run's unacknowledged records, in each writer's order, once they are at most 3 MB.
+
+        Args:
+            trace_id: of the run; what the same writers hold of other runs stays behind.
+            deadline_s: monotonic time at which waiting ends.
+            kick: called while waiting, to see that a drain is there at all.
+
+        Raises:
+            Unavailable: the drain did not get that far in time.
+        """
+        kicked = False
+        while True:
+            spans = self._spans(trace_id)
+            if spans is not None:
+                return spans
+            if not kicked:
+                kick()
+                kicked = True
+            if time.monotonic() > deadline_s:
+                raise Unavailable(
+                    "the spool holds more than 3 MB that the collector has not acknowledged",
+                    subject=str(self._folder),
+                    hint="Is the collector reachable? `livespan doctor` tells.",
+                )
+            time.sleep(_POLL_S)
+
+    def _spans(self, trace_id: bytes) -> list[WireSpan] | None:
+        spans: list[WireSpan] = []
+        size = 0
+        for writer, entries in self._backlogs():
+            for entry in entries:
+                if entry.kind != EntryKind.JOURNAL or decode_head(entry.head).trace_id != trace_id:
+                    continue
+                wire = to_wire(entry, writer)
+                if wire is None:
+                    continue
+                size += wire.size_bytes
+                if size > MAX_BATCH_BYTES:
+                    return None
+                spans.append(wire)
+        return spans
+
+    def _backlogs(self) -> Iterator[tuple[str, Iterable[Entry]]]:
+        own: set[str] = set()
+        for backlog in self._spool.unacknowledged():
+            own.add(backlog.writer)
+            yield backlog.writer, backlog.entries
+        for folder in list_writers(self._folder):
+            if folder.family != self._family or folder.writer in own:
+                continue
+            try:
+                yield folder.writer, list(folder.entries(folder.watermark()))
+            except (NotFound, Damaged):
+                continue  # gone means acknowledged; what is damaged cannot be sent by anybody
+            finally:
+                folder.close()

@@ -1,0 +1,120 @@
+"""The agent's calls to the Recovery service, and to OTLP's Export: one channel per process and target, made lazily.
+
+A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors come back as our own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from livespan.proto.rpc import open_channel, translate
+from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
+
+__all__ = ["CollectorClient", "EXPORT_METHOD"]
+
+EXPORT_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_OPEN_S: Final = 60.0
+_FETCH_S: Final = 30.0
+_EXPORT_S: Final = 30.0
+
+
+class CollectorClient:
+    """Speaks to one collector. Thread-safe.
+
+    Args:
+        target: gRPC target.
+
+    Raises (every call):
+        LivespanError or Stop: what the collector answered; Unavailable where it cannot be reached.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._connect()
+
+    def hold(self, requests: Iterator[pb.HoldRequest]) -> Iterator[pb.HoldReply]:
+        """Open the lease's stream; it lives as long as `requests` does."""
+        return iter(self._stub().Hold(requests))
+
+    def open(self, run: pb.RunRef, epoch: int) -> list[pb.OpenReply]:
+        """Return all that is recorded of a run."""
+        try:
+            return list(self._stub().Open(pb.OpenRequest(run=run, epoch=epoch), timeout=_OPEN_S))
+        except grpc.RpcError as error:
+            raise translate(error, subject=f"run {run.run_id}") from error
+
+    def fetch(self, run: pb.RunRef, node_id: bytes, what: str) -> bytes:
+        """Return a recorded input or output that was too large for `open`."""
+        request = pb.FetchRequest(run=run, node_id=node_id, what=what)
+        try:
+            return self._stub().Fetch(request, timeout=_FETCH_S).content
+        except grpc.RpcError as error:
+            raise translate(error, subject=f"run {run.run_id}, node {node_id.hex()}") from error
+
+    def intend(self, run: pb.RunRef, epoch: int, export: bytes, timeout_s: float) -> int:
+        """Ask for permission to start an effect; returns when its start is acknowledged."""
+        request = pb.IntendRequest(run=run, epoch=epoch, export=export)
+        try:
+            return self._stub().Intend(request, timeout=timeout_s).log_seq
+        except grpc.RpcError as error:
+            raise translate(error, subject=f"run {run.run_id}") from error
+
+    def close_run(self, run: pb.RunRef, epoch: int, export: bytes, timeout_s: float) -> None:
+        """Hand over the last records and give the lease back."""
+        try:
+            self._stub().Close(pb.CloseRequest(run=run, epoch=epoch, export=export), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise translate(error, subject=f"run {run.run_id}") from error
+
+    def export(self, request: bytes) -> bytes:
+        """Send an OTLP request; returns the response's bytes when it is acknowledged."""
+        self._fresh()
+        try:
+            return self._export(request, timeout=_EXPORT_S)
+        except grpc.RpcError as error:
+            raise translate(error) from error
+
+    def export_later(self, request: bytes) -> Callable[[], bytes]:
+        """Send an OTLP request; what is returned waits for its acknowledgement and gives the response's bytes."""
+        self._fresh()
+        call = self._export.future(request, timeout=_EXPORT_S)
+
+        def answer() -> bytes:
+            try:
+                return call.result()
+            except grpc.RpcError as error:
+                raise translate(error) from error
+
+        return answer
+
+    @staticmethod
+    def rejected_spans(response: bytes) -> int:
+        """Return how many spans a response says were refused for good."""
+        return ExportTraceServiceResponse.FromString(response).partial_success.rejected_spans if response else 0
+
+    def close(self) -> None:
+        """Close this process's channel."""
+        if self._pid == os.getpid():
+            self._channel.close()
+
+    def _connect(self) -> None:
+        self._pid = os.getpid()
+        self._channel = open_channel(self.target)
+        self._recovery = RecoveryStub(self._channel)
+        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            EXPORT_METHOD, request_serializer=None, response_deserializer=None
+        )
+
+    def _fresh(self) -> None:
+        if self._pid != os.getpid():
+            self._connect()
+
+    def _stub(self) -> RecoveryStub:
+        self._fresh()
+        return self._recovery

@@ -1,0 +1,99 @@
+"""This process's ties to one home: its spool, its collector, its drain. Shared by all runs that the process opens there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from livespan.instrumentation.client import CollectorClient
+from livespan.instrumentation.drain_process import ensure_drain
+from livespan.instrumentation.settings import AgentSettings
+from livespan.instrumentation.spool import Spool
+from livespan.proto.clock import random_hex
+from livespan.proto.errors import Unavailable
+from livespan.proto.rendezvous import ensure
+
+__all__ = ["Connection", "connection"]
+
+_HOME_FACTOR: Final = 4
+"""The cap of all processes of a home, as a multiple of one process's."""
+
+_connections: dict[tuple[Path, str], Connection] = {}
+_lock = threading.Lock()
+
+
+class Connection:
+    """Made once per home and endpoint; lives as long as the process. Thread-safe."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.home = settings.home
+        self.endpoint = settings.endpoint
+        self._lock = threading.Lock()
+        if self.home.create():
+            print(f"livespan: made the home {self.home.root}", file=sys.stderr)
+        warning = self.home.warning()
+        if warning:
+            print(f"livespan: {warning}", file=sys.stderr)
+        self._client = CollectorClient(self.endpoint or ensure(self.home))
+        self.family = random_hex(6)
+        self.spool = Spool(
+            self.home.spool,
+            self.family,
+            endpoint=self.endpoint,
+            max_bytes_process=settings.spool_max_bytes,
+            max_bytes_home=settings.spool_max_bytes * _HOME_FACTOR,
+            budget_s=settings.budget_ms / 1000,
+        )
+        self.spool_id = _spool_id(self.home.spool)
+
+    def client(self, fresh: bool = False) -> CollectorClient:
+        """Return the collector's client.
+
+        Args:
+            fresh: a call failed; where the home's own collector is gone, start it again.
+        """
+        if fresh and not self.endpoint:
+            with self._lock:
+                target = ensure(self.home)
+                if target != self._client.target:
+                    self._client.close()
+                    self._client = CollectorClient(target)
+        return self._client
+
+    def kick_drain(self) -> None:
+        """See to it that a drain runs."""
+        ensure_drain(self.home)
+
+
+def connection(settings: AgentSettings) -> Connection:
+    """Return the connection of this process to a home.
+
+    Raises:
+        InvalidInput, Unavailable, CollectorMissing: the home cannot be used, or no collector can be had.
+    """
+    key = (settings.home.root, settings.endpoint)
+    with _lock:
+        found = _connections.get(key)
+        if found is None:
+            found = _connections[key] = Connection(settings)
+        return found
+
+
+def _spool_id(spool: Path) -> str:
+    """Return the id that tells this spool from another one at the same place, as a new pod would have."""
+    path = spool / "id"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise Unavailable(f"the spool cannot be written to ({error.strerror})", subject=str(path)) from error
+    try:
+        fresh = random_hex(8)
+        os.write(descriptor, fresh.encode())
+    finally:
+        os.close(descriptor)
+    return fresh

@@ -1,0 +1,252 @@
+"""Decorators for plain Python: `@tool`, `@step`, and scopes by `@step(type="BRANCH")` or `@tool(scope=True)`.
+
+A decorated function is called as before. Its arguments are bound to names, so that `f(1)` and `f(x=1)` are one call; what comes
+out is recorded before the caller has it, and comes from the record when the run is resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
+
+from livespan.instrumentation.branches import entered
+from livespan.instrumentation.core import FAIL, Fail, InDoubtPolicy, Probe, Retry
+from livespan.instrumentation.journal import CallSite
+from livespan.instrumentation.run_block import active
+from livespan.instrumentation.session import Request
+from livespan.instrumentation.settings import agent_settings
+from livespan.proto.errors import InvalidInput
+from livespan.proto.node import NodeType
+
+__all__ = ["InDoubtSetting", "bind", "is_recorded", "policy", "step", "tool"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Bind: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]
+InDoubtSetting: TypeAlias = Literal["fail", "retry"] | Fail | Retry | Callable[..., Any]
+"""`"fail"`, `"retry"`, `Retry(within_s=...)`, or a probe: `probe(key, *args, **kwargs)` -> result or NOT_DONE."""
+_MARK: Final = "__livespan_recorded__"
+_PLAIN_KINDS: Final = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+@overload
+def tool(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str = "",
+    effect: bool = True,
+    in_doubt: InDoubtSetting | None = None,
+    not_done_on: tuple[type[BaseException], ...] = (),
+    key: Callable[..., object] | None = None,
+    ignore: tuple[str, ...] = (),
+    scope: bool = False,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    effect: bool = True,
+    in_doubt: InDoubtSetting | None = None,
+    not_done_on: tuple[type[BaseException], ...] = (),
+    key: Callable[..., object] | None = None,
+    ignore: tuple[str, ...] = (),
+    scope: bool = False,
+) -> Any:
+    """Make a function a TOOL: recorded, answered from the record, and, being an effect, never run twice unasked.
+
+    Args:
+        name: instead of the function's own.
+        effect: False for a read, which may be asked again.
+        in_doubt: what to do where an earlier life started it and its outcome is not known; default "fail".
+        not_done_on: errors which say that the effect did not happen (beside NotDone).
+        key: returns what identifies a call, from its arguments; instead of all of them.
+        ignore: names of arguments that do not identify a call.
+        scope: it calls other steps: it is entered in every life, and only they are answered.
+    """
+
+    def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        if scope:
+            return _scoped(wrapped, name or wrapped.__name__)
+        return _recorded(wrapped, NodeType.TOOL, name, effect, in_doubt, not_done_on, key, ignore)
+
+    return decorate(function) if function is not None else decorate
+
+
+@overload
+def step(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+
+
+@overload
+def step(
+    *,
+    type: Literal["PROMPT", "MEMORY", "BRANCH"] = "PROMPT",  # noqa: A002 - the node's own word for it
+    name: str = "",
+    key: Callable[..., object] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+
+
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    type: Literal["PROMPT", "MEMORY", "BRANCH"] = "PROMPT",  # noqa: A002 - the node's own word for it
+    name: str = "",
+    key: Callable[..., object] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> Any:
+    """Make a function a step: a PROMPT or MEMORY is answered from the record, a BRANCH is entered and groups what it calls.
+
+    Args:
+        type: what it is. A BRANCH is entered in every life, and must be given no side effect of its own.
+        name, key, ignore: as of `tool`.
+    """
+    kind = NodeType(type)
+
+    def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        if kind is NodeType.BRANCH:
+            return _scoped(wrapped, name or wrapped.__name__)
+        return _recorded(wrapped, kind, name, False, None, (), key, ignore)
+
+    return decorate(function) if function is not None else decorate
+
+
+def is_recorded(function: object) -> bool:
+    """Return whether a function was decorated by `tool` or `step`, so that it sees to its own record."""
+    return getattr(function, _MARK, False) is True
+
+
+def policy(setting: InDoubtSetting | None, name: str) -> InDoubtPolicy:
+    """Return the in-doubt policy of a tool: its own, else the environment's for its name, else the environment's default."""
+    if setting is None:
+        told = agent_settings().in_doubt
+        setting = cast("InDoubtSetting", told.get(name) or told.get("") or "fail")
+    if isinstance(setting, (Fail, Retry)):
+        return setting
+    if setting == "fail":
+        return FAIL
+    if setting == "retry":
+        return Retry()
+    if callable(setting):
+        return Probe(setting)
+    raise InvalidInput(
+        f"{setting!r} is no in-doubt policy",
+        subject=f"tool {name}",
+        hint='Use "fail", "retry", Retry(within_s=...), or a probe: probe(key, *args, **kwargs).',
+    )
+
+
+def bind(function: Callable[..., Any]) -> _Bind:
+    """Return a function that binds arguments to names, defaults included; the common case without `inspect`.
+
+    Raises:
+        TypeError: (when called) the arguments do not fit.
+    """
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    plain = all(parameter.kind in _PLAIN_KINDS for parameter in parameters)
+    names = tuple(parameter.name for parameter in parameters)
+
+    def bound(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if plain and not kwargs and len(args) == len(names):
+            return dict(zip(names, args, strict=True))
+        found = signature.bind(*args, **kwargs)
+        found.apply_defaults()
+        return found.arguments
+
+    return bound
+
+
+def _recorded(
+    function: Callable[..., Any],
+    kind: NodeType,
+    name: str,
+    effect: bool,
+    in_doubt: InDoubtSetting | None,
+    not_done_on: tuple[type[BaseException], ...],
+    key: Callable[..., object] | None,
+    ignore: tuple[str, ...],
+) -> Callable[..., Any]:
+    name = name or function.__name__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidInput(
+            "a generator cannot be recorded as one call", subject=name, hint="Decorate what it calls, or return a list."
+        )
+    site = CallSite.of(kind, name, effect=effect, in_doubt=policy(in_doubt, name), not_done_on=not_done_on)
+    binder = bind(function)
+    unknown = set(ignore) - set(inspect.signature(function).parameters)
+    if unknown:
+        raise InvalidInput(f"ignore names no argument of it: {', '.join(sorted(unknown))}", subject=name)
+
+    def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        value = binder(args, kwargs)
+        seen: object = None
+        if key is not None:
+            seen = key(*args, **kwargs)
+        elif ignore:
+            seen = {word: one for word, one in value.items() if word not in ignore}
+        return Request(value, seen, "", (args, kwargs))
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def recorded_async(*args: Any, **kwargs: Any) -> Any:
+            session, scope = active()
+            body = cast("Callable[[], Awaitable[Any]]", functools.partial(function, *args, **kwargs))
+            return await session.acall(scope, site, request(args, kwargs), body)
+
+        return _marked(recorded_async)
+
+    @functools.wraps(function)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        session, scope = active()
+        return session.call(scope, site, request(args, kwargs), functools.partial(function, *args, **kwargs))
+
+    return _marked(recorded)
+
+
+def _marked(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    wrapper.__dict__[_MARK] = True
+    return wrapper
+
+
+def _scoped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def scoped_async(*args: Any, **kwargs: Any) -> Any:
+            session, around = active()
+            inner = session.enter(around, name)
+            try:
+                with entered(inner):
+                    result = await function(*args, **kwargs)
+            except BaseException as error:
+                session.leave(inner, error)
+                raise
+            session.leave(inner, None)
+            return result
+
+        return _marked(scoped_async)
+
+    @functools.wraps(function)
+    def scoped(*args: Any, **kwargs: Any) -> Any:
+        session, around = active()
+        inner = session.enter(around, name)
+        try:
+            with entered(inner):
+                result = function(*args, **kwargs)
+        except BaseException as error:
+            session.leave(inner, error)
+            raise
+        session.leave(inner, None)
+        return result
+
+    return _marked(scoped)

@@ -1,0 +1,107 @@
+"""Agent frameworks, hooked so that their model and tool calls are recorded, and answered from the record.
+
+    instrument() ──▶ tool_sites.py   what the user says of tools by name
+                 └─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
+
+A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
+them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, NamedTuple
+
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not re-exported
+
+from livespan.instrumentation.decorators import InDoubtSetting
+from livespan.instrumentation.frameworks import tool_sites
+from livespan.proto.errors import InvalidInput
+
+__all__ = ["instrument", "uninstrument"]
+
+
+class _Framework(NamedTuple):
+    """A framework that can be instrumented: the package that tells whether it is here, and who instruments it."""
+
+    package: str
+    instrumentor: Callable[[], BaseInstrumentor]
+
+
+def _langgraph() -> BaseInstrumentor:
+    from livespan.instrumentation.frameworks.langgraph import LangGraphInstrumentor
+
+    return LangGraphInstrumentor()
+
+
+_FRAMEWORKS: Final = {"langgraph": _Framework("langgraph", _langgraph)}
+
+
+def instrument(
+    frameworks: Iterable[str] | None = None,
+    effects: Mapping[str, bool] | None = None,
+    in_doubt: Mapping[str, InDoubtSetting] | None = None,
+) -> tuple[str, ...]:
+    """Hook frameworks, from now on and for the whole process. May be called again to say something else of the tools.
+
+    Args:
+        frameworks: names of those to hook; None: all that are installed and known here.
+        effects: whether a tool, by its name, changes the world. Every tool does, unless it is said here or by the tool
+            itself.
+        in_doubt: what to do, by tool name, where an earlier life started it and its outcome is not known: "fail" (the
+            default), "retry", `Retry(within_s=...)`, or a probe `probe(key, **arguments)`.
+
+    Returns:
+        The names of the frameworks that are hooked.
+
+    Raises:
+        InvalidInput: a framework is unknown, not installed, or of a version that is not supported, and nothing was hooked
+            of it; or a setting is no in-doubt policy.
+    """
+    if isinstance(frameworks, str):
+        frameworks = (frameworks,)
+    names = (
+        [name for name, known in _FRAMEWORKS.items() if _installed(known.package)]
+        if frameworks is None
+        else list(frameworks)
+    )
+    for name in names:
+        if name not in _FRAMEWORKS:
+            raise InvalidInput(
+                "this framework is not known", subject=name, hint=f"Known are: {', '.join(_FRAMEWORKS)}."
+            )
+    tool_sites.configure(effects, in_doubt)
+    for name in names:
+        instrumentor = _FRAMEWORKS[name].instrumentor()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            continue
+        try:
+            instrumentor.instrument(raise_exception_on_conflict=True)
+        except DependencyConflictError as error:
+            conflict = error.conflict
+            raise InvalidInput(
+                f"Livespan needs {conflict.required}; found is {conflict.found or 'nothing'}",
+                subject=name,
+                hint="Install a version in that range, or name the frameworks to hook: instrument(frameworks=[...]).",
+            ) from error
+    return tuple(names)
+
+
+def uninstrument() -> None:
+    """Put back what `instrument` replaced, and forget what was said of tools."""
+    for known in _FRAMEWORKS.values():
+        if _installed(known.package):
+            instrumentor = known.instrumentor()
+            if instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.uninstrument()
+    tool_sites.forget()
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

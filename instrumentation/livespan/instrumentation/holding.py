@@ -1,0 +1,139 @@
+"""Holding the lease of a run: a thread that keeps the stream open, renews, and says so when the lease is lost.
+
+The thread's clock is this process's monotonic one, which a SIGSTOP does not hold up: a process that was frozen past its lease
+knows by itself that it may not start anything, before any collector tells it so.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+
+from livespan.instrumentation.client import CollectorClient
+from livespan.proto.errors import LeaseLost, LivespanError, Stop, Unavailable
+from livespan.proto.rpc import translate
+from livespan.proto.v1 import livespan_pb2 as pb
+
+__all__ = ["Holding"]
+
+_GRANT_S = 10.0
+_RETRY_S = 0.5
+
+
+class Holding:
+    """The lease of one run in this process, from `acquire` to `end`.
+
+    Args:
+        client: the collector's.
+        request: who asks for which run.
+        on_lost: called once, from the thread, when the lease is lost for good.
+        reconnect: returns the client to go on with when the collector is gone (it may have to be started anew).
+    """
+
+    def __init__(
+        self,
+        client: CollectorClient,
+        request: pb.HoldRequest,
+        on_lost: Callable[[LeaseLost], None],
+        reconnect: Callable[[], CollectorClient],
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._on_lost = on_lost
+        self._reconnect = reconnect
+        self._ended = threading.Event()
+        self._granted: queue.Queue[pb.HoldReply | LivespanError | Stop] = queue.Queue(1)
+        self._first = True
+        self._epoch = 0
+        self._lease_s = 15.0
+        self._asked_s = 0.0
+        self._valid_until_s = 0.0
+        self._thread = threading.Thread(target=self._keep, name="livespan-lease", daemon=True)
+
+    def acquire(self) -> pb.HoldReply:
+        """Return the collector's grant.
+
+        Raises:
+            RunHeld, RunFinished: as the collector says.
+            Unavailable: it did not answer in 10 s.
+        """
+        self._thread.start()
+        try:
+            answer = self._granted.get(timeout=_GRANT_S)
+        except queue.Empty:
+            self._ended.set()
+            raise Unavailable(
+                f"the collector did not grant the run within {_GRANT_S:g} s",
+                subject=self._client.target,
+                hint="`livespan doctor` looks at home, collector and disk.",
+            ) from None
+        if isinstance(answer, pb.HoldReply):
+            return answer
+        raise answer
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the lease lives by our own clock."""
+        return time.monotonic() < self._valid_until_s
+
+    def end(self) -> None:
+        """Stop renewing; the caller has given the lease back or lets it run out."""
+        self._ended.set()
+
+    def _keep(self) -> None:
+        while not self._ended.is_set():
+            try:
+                for reply in self._client.hold(self._requests()):
+                    self._renewed(reply)
+                if self._ended.is_set():
+                    return
+            except grpc.RpcError as error:
+                problem = translate(error)
+                if self._first:
+                    self._granted.put(problem)
+                    return
+                if isinstance(problem, (LeaseLost, Stop)):
+                    self._lose(str(problem.message))
+                    return
+            if self._ended.is_set():
+                return
+            if not self.is_valid:
+                self._lose(f"the collector could not be reached for {self._lease_s:g} s")
+                return
+            self._ended.wait(_RETRY_S)
+            try:
+                self._client = self._reconnect()
+            except LivespanError:
+                continue  # tried again until the lease is over by our own clock
+
+    def _requests(self) -> Iterator[pb.HoldRequest]:
+        self._asked_s = time.monotonic()
+        yield self._request if self._first else self._renewal()
+        while not self._ended.wait(self._lease_s / 3):
+            self._asked_s = time.monotonic()
+            yield self._renewal()
+
+    def _renewal(self) -> pb.HoldRequest:
+        return pb.HoldRequest(run=self._request.run, holder=self._request.holder, epoch=self._epoch)
+
+    def _renewed(self, reply: pb.HoldReply) -> None:
+        self._lease_s = reply.lease_s
+        self._valid_until_s = self._asked_s + reply.lease_s  # counted from the question: never later than the collector's
+        if self._first:
+            self._first = False
+            self._epoch = reply.epoch
+            self._request.run.generation = reply.generation
+            self._granted.put(reply)
+
+    def _lose(self, reason: str) -> None:
+        self._on_lost(
+            LeaseLost(
+                f"this process may not start anything any more: {reason}",
+                subject=f"run {self._request.run.run_id}",
+                hint="Start the program again with the same run id: it goes on where the record ends.",
+            )
+        )

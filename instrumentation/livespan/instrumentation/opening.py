@@ -1,0 +1,339 @@
+"""Opening a run and closing it: adoption, lease, record, session; and at the end the last records and the lease back.
+
+    home, collector, spool ─▶ adopt dead writers ─▶ Hold (epoch) ─▶ Open (what is recorded) ─▶ Core ─▶ Session
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from livespan.instrumentation import branches
+from livespan.instrumentation.adoption import adopt
+from livespan.instrumentation.barrier import Barrier
+from livespan.instrumentation.connection import Connection, connection
+from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, Settlement, origins
+from livespan.instrumentation.holding import Holding
+from livespan.instrumentation.journal import Journal
+from livespan.instrumentation.permission import Permission
+from livespan.instrumentation.session import SESSIONS, RecordedFault, RecordedValue, Session
+from livespan.instrumentation.settings import AgentSettings
+from livespan.proto import attributes as names
+from livespan.proto.errors import LivespanError, Stop
+from livespan.proto.ids import CallKey, NodeId, TraceId, trace_id
+from livespan.proto.node import NodeType
+from livespan.proto.process import this_process
+from livespan.proto.span import Scalar, export_request, resource_bytes
+from livespan.proto.v1 import livespan_pb2 as pb
+
+__all__ = ["OpenRun", "open_run"]
+
+_CLOSE_S: Final = 3.0
+_OUTCOMES: Final = {
+    "RUNNING": Outcome.STARTED,
+    "SUCCESS": Outcome.SUCCEEDED,
+    "FAILED": Outcome.FAILED,
+    "CANCELLED": Outcome.CANCELLED,
+}
+
+
+class OpenRun:
+    """A run that this process holds, from `open_run` to `close`.
+
+    Attributes:
+        session: through which its calls go.
+        attempt: which of the run's lives this is, from 1.
+        finished: the run had ended well before this life.
+        checkpoints: the newest valid checkpoint of each scope, by path.
+        remarks: what a person should know: checkpoints passed over, a spool that was not seen.
+    """
+
+    def __init__(
+        self,
+        ties: Connection,
+        holding: Holding,
+        session: Session,
+        run: pb.RunRef,
+        grant: pb.HoldReply,
+        checkpoints: Mapping[str, pb.Checkpoint],
+        remarks: list[str],
+    ) -> None:
+        self.session = session
+        self.run = run
+        self.epoch = grant.epoch
+        self.attempt = grant.attempt
+        self.finished = grant.finished
+        self.checkpoints = checkpoints
+        self.remarks = remarks
+        self._ties = ties
+        self._holding = holding
+        self._pid = os.getpid()
+
+    def close(self, error: BaseException | None) -> None:
+        """End this life: check that nothing is left to claim, record the run's end, give the lease back.
+
+        Raises:
+            Stop: the run was stopped, or ends with something left to claim.
+        """
+        if os.getpid() != self._pid:
+            return  # a forked child that falls out of its parent's block: the run is the parent's to end
+        core = self.session.core
+        try:
+            core.finish(error)
+            if error is None or isinstance(error, Exception):
+                nodes = origins(error) if error is not None else ()
+                self.session.journal.scope_ended(core.root, error, nodes, {names.REUSED: self.session.reused})
+        finally:
+            self._hand_over()
+            SESSIONS.pop(core.trace, None)
+
+    def _hand_over(self) -> None:
+        """Send what is not acknowledged yet together with the lease; if the collector is away the drain does the rest."""
+        deadline = time.monotonic() + _CLOSE_S
+        try:
+            tail = self.session.permission.tail(deadline)
+            self._ties.client().close_run(self.run, self.epoch, export_request(tail), _CLOSE_S)
+        except (LivespanError, Stop):
+            self._ties.kick_drain()
+        finally:
+            self._holding.end()
+
+
+def open_run(
+    settings: AgentSettings, run_id: str, *, session: str = "", tags: Mapping[str, str] | None = None, if_finished: str = "return"
+) -> OpenRun:
+    """Open a run, or resume it where its record ends.
+
+    Raises:
+        RunHeld: another process runs it. RunFinished: see `if_finished`.
+        Unavailable: collector or home cannot be used.
+    """
+    branches.install()
+    ties = connection(settings)
+    ties.kick_drain()
+    adopt(ties.home.spool, ties.client())
+    run = pb.RunRef(project=settings.project, run_id=run_id)
+    request = pb.HoldRequest(
+        run=run, holder=_holder(ties), attempt=_attempt(session, tags or {}), if_finished=if_finished
+    )
+    stops: list[Callable[[Stop], object]] = []
+
+    def lost(stop: Stop) -> None:
+        for tell in stops:
+            tell(stop)
+
+    holding = Holding(ties.client(), request, lost, lambda: ties.client(True))
+    grant = holding.acquire()
+    run.generation = grant.generation
+    try:
+        replies = ties.client().open(run, grant.epoch)
+        core = Core(trace_id(run.project, run.run_id, run.generation), _history(replies), run_id=run_id)
+        stops.append(core.stop)
+        resource = _resource(settings, run, grant, session, tags or {})
+        journal = Journal(ties.spool, core.trace, resource)
+        opened = OpenRun(
+            ties,
+            holding,
+            Session(core, journal, _permission(settings, ties, holding, run, core.trace, grant.epoch), _fetcher(ties, run)),
+            run,
+            grant,
+            {checkpoint.scope: checkpoint for reply in replies for checkpoint in reply.checkpoints},
+            _remarks(replies, grant),
+        )
+        journal.announce(core.root)
+    except BaseException:
+        holding.end()
+        raise
+    SESSIONS[core.trace] = opened.session
+    return opened
+
+
+def _permission(
+    settings: AgentSettings, ties: Connection, holding: Holding, run: pb.RunRef, trace: TraceId, epoch: int
+) -> Permission:
+    return Permission(
+        Barrier(ties.spool, ties.home.spool, ties.family),
+        run,
+        trace,
+        epoch,
+        connect=ties.client,
+        lease_is_valid=lambda: holding.is_valid,
+        kick=ties.kick_drain,
+        on_unreachable=settings.on_unreachable,
+        unreachable_s=settings.unreachable_s,
+    )
+
+
+def _fetcher(ties: Connection, run: pb.RunRef) -> Callable[[NodeId, str], bytes]:
+    return lambda node_id, what: ties.client().fetch(run, node_id, what)
+
+
+def _history(replies: list[pb.OpenReply]) -> History:
+    tries: list[Recorded] = []
+    ends: list[RunEnd] = []
+    gaps: list[str] = []
+    for reply in replies:
+        tries.extend(_recorded(reply.calls))
+        ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
+        gaps.extend(reply.gaps)
+    return History(tries, ends=ends, gaps=gaps)
+
+
+def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
+    """Return the calls of one batch; branches are scopes and are not among them."""
+    found: list[Recorded] = []
+    columns = zip(
+        calls.node_id,
+        calls.call_key,
+        calls.scope,
+        calls.type,
+        calls.name,
+        calls.digest,
+        calls.tool_call_id,
+        calls.occurrence,
+        calls.try_number,
+        calls.status,
+        calls.effect,
+        calls.settled,
+        calls.not_done,
+        calls.unrecordable,
+        calls.output,
+        calls.error,
+        calls.large,
+        calls.issued,
+        calls.started_ns,
+        calls.order,
+        calls.started_order,
+        calls.conflict,
+        calls.ended_ns,
+        strict=True,
+    )
+    for (
+        node_id,
+        key,
+        scope,
+        kind,
+        name,
+        digest,
+        call_id,
+        occurrence,
+        try_number,
+        status,
+        effect,
+        settled,
+        not_done,
+        unrecordable,
+        output,
+        error,
+        large,
+        issued,
+        started_ns,
+        order,
+        started_order,
+        conflict,
+        ended_ns,
+    ) in columns:
+        if not key:
+            continue
+        outcome = _OUTCOMES[status]
+        found.append(
+            Recorded(
+                key=CallKey(key),
+                node_id=NodeId(node_id),
+                kind=NodeType(kind),
+                name=name,
+                scope=scope,
+                digest=digest,
+                call_id=call_id,
+                occurrence=occurrence,
+                try_number=try_number,
+                effect=effect,
+                outcome=outcome,
+                settled=Settlement(settled) if settled else None,
+                not_done=not_done,
+                conflict=conflict,
+                unrecordable=unrecordable,
+                order=started_order,
+                ended_order=order if outcome is not Outcome.STARTED else 0,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
+                output=RecordedValue(output, large),
+                error=msgspec.json.decode(error, type=RecordedFault) if error else None,
+            )
+        )
+    return found
+
+
+def _remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:
+    remarks = [damage for reply in replies for damage in reply.damaged]
+    if grant.tail_unknown:
+        remarks.append(
+            "the last life's spool was not seen here: what it had finished after its last acknowledged record is asked again"
+        )
+    return remarks
+
+
+def _resource(
+    settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str, tags: Mapping[str, str]
+) -> bytes:
+    attributes: dict[str, Scalar] = {
+        names.SERVICE_NAME: settings.project,
+        names.PROJECT: settings.project,
+        names.RUN_ID: run.run_id,
+        names.GENERATION: run.generation,
+        names.ATTEMPT: grant.attempt,
+        names.EPOCH: grant.epoch,
+    }
+    if session:
+        attributes[names.SESSION] = session
+    for key, value in tags.items():
+        attributes[names.TAG_PREFIX + key] = value
+    return resource_bytes(attributes)
+
+
+def _holder(ties: Connection) -> pb.Holder:
+    me = this_process()
+    return pb.Holder(
+        pid=me.pid,
+        start_time_ticks=me.start_time_ticks,
+        boot_id=me.boot_id,
+        pid_namespace=me.pid_namespace,
+        host=me.host,
+        spool_id=ties.spool_id,
+    )
+
+
+def _attempt(session: str, tags: Mapping[str, str]) -> pb.Attempt:
+    """Return what this life was started with: names of the environment, never values."""
+    return pb.Attempt(
+        argv=sys.orig_argv,
+        cwd=_working_directory(),
+        environment=sorted(os.environ),
+        fingerprint=_fingerprint(),
+        session=session,
+        tags=tags,
+    )
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _fingerprint() -> str:
+    """Return the digest of the program's main file; it informs, and refuses nothing."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        return sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    except OSError:
+        return ""

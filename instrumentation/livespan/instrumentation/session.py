@@ -1,0 +1,451 @@
+"""One open run in this process: the core's decisions carried out. Calls come from decorators and frameworks alike.
+
+    call ─▶ encode the input ─▶ core.begin ─┬─ Answer ─▶ decode, or raise the recorded error
+                                            ├─ Doubt ──▶ probe ─▶ settled record ─▶ Answer or Live
+                                            └─ Live ───▶ started record  (an effect: acknowledged, by the barrier)
+                                                         ─▶ body ─▶ ended record, spooled ─▶ hand the result on
+
+How a run is opened and closed is opening.py; what a user writes is run.py and decorators.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from livespan.instrumentation.branches import CURRENT
+from livespan.instrumentation.core import (
+    NOT_DONE,
+    Answer,
+    Call,
+    Core,
+    Doubt,
+    Live,
+    ProgramChanged,
+    Recorded,
+    Scope,
+    mark,
+    origins,
+    says_not_done,
+)
+from livespan.instrumentation.divergence import with_difference
+from livespan.instrumentation.journal import CallSite, Journal, Told
+from livespan.instrumentation.permission import Permission
+from livespan.proto.clock import wall_ns
+from livespan.proto.codec import decode, decode_exception, encode, encode_input
+from livespan.proto.errors import InDoubt, RecordedError, SpoolFull, Stop, Unrecordable
+from livespan.proto.ids import NodeId, TraceId, input_digest
+from livespan.proto.span import Scalar
+
+__all__ = ["SESSIONS", "Answered", "Codec", "OpenCall", "RecordedFault", "RecordedValue", "Request", "Session"]
+
+_T = TypeVar("_T")
+SESSIONS: Final[dict[TraceId, Session]] = {}
+"""The runs that are open in this process, so that a scope leads to its session."""
+_barrier_pool: list[ThreadPoolExecutor] = []
+
+
+class RecordedValue(NamedTuple):
+    """An output as the record holds it: its JSON, or where to fetch it."""
+
+    data: bytes
+    large: bool = False
+
+
+class RecordedFault(msgspec.Struct, frozen=True):
+    """An error as the record holds it."""
+
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    value: str = ""
+
+
+def _nothing_told(result: object) -> Told:
+    del result
+    return _NOTHING_TOLD
+
+
+_NOTHING_TOLD: Final = Told()
+
+
+class Codec(NamedTuple):
+    """How a call's result becomes JSON and comes back, and what it says of itself.
+
+    Frameworks bring their own; `decode(encode(x)) == x`, type included, holds for each.
+    """
+
+    encode: Callable[[Any], bytes] = encode
+    decode: Callable[[bytes], Any] = decode
+    told: Callable[[Any], Told] = _nothing_told
+
+
+PLAIN: Final = Codec()
+
+
+class Request(NamedTuple):
+    """One call as it is made.
+
+    Attributes:
+        value: what the callee sees; recorded as the input.
+        seen: what takes part in the call's identity, where that is less than `value`.
+        call_id: id under which a model asked for it.
+        arguments: handed to a probe after the idempotency key.
+        codec: of its result.
+    """
+
+    value: object
+    seen: object = None
+    call_id: str = ""
+    arguments: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
+    codec: Codec = PLAIN
+
+
+class _Begun(Generic[_T]):
+    """A call that is to be made: what must be kept from its start to its end."""
+
+    __slots__ = ("codec", "data", "live", "notes", "recorded", "scope", "site", "started_ns")
+
+    def __init__(
+        self, scope: Scope, site: CallSite, live: Live, codec: Codec, data: bytes, started_ns: int
+    ) -> None:
+        self.scope = scope
+        self.site = site
+        self.live = live
+        self.codec = codec
+        self.data = data
+        self.started_ns = started_ns
+        self.recorded = True
+        self.notes: dict[str, Scalar] = {}
+
+
+class Answered(NamedTuple):
+    """A result that came from the record."""
+
+    value: Any
+
+
+OpenCall: TypeAlias = _Begun[Any]
+
+
+class Session:
+    """One run, open in this process.
+
+    Args:
+        core: its rules and state.
+        journal: where its records go.
+        permission: what an effect needs before it may start.
+        fetch: returns a recorded content that was too large to be sent at once: (node id, "input" | "output") -> bytes.
+
+    Attributes:
+        reused: calls that were answered from the record; executed: those that ran.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        permission: Permission,
+        fetch: Callable[[NodeId, str], bytes],
+    ) -> None:
+        self.core = core
+        self.journal = journal
+        self.permission = permission
+        self.reused = 0
+        self.executed = 0
+        self._fetch = fetch
+        self._inside: dict[str, _Begun[Any]] = {}
+        core.root.on_end = self.branch_ended
+
+    # What callers use: a call, synchronous or asynchronous.
+
+    def call(self, scope: Scope, site: CallSite, request: Request, body: Callable[[], _T]) -> _T:
+        """Make a call, or answer it from the record.
+
+        Raises:
+            Unrecordable: the input has no codec; the call was not made. Or its result has none; it was.
+            Stop: InDoubt, Divergence, LeaseLost, EffectUnavailable; sticky in this run.
+            BaseException: what `body` raised, now or in the life that recorded it.
+        """
+        begun = self._begin(scope, site, request)
+        if type(begun) is Answered:
+            return begun.value  # type: ignore[no-any-return]  # what a codec decoded
+        assert isinstance(begun, _Begun)
+        self._start(begun)
+        token = CURRENT.set(begun.live.inside)
+        try:
+            result = body()
+        except BaseException as error:
+            self._failed(begun, error)
+            raise
+        finally:
+            CURRENT.reset(token)
+            self._inside.pop(begun.live.inside.path, None)
+        self._done(begun, result)
+        return result
+
+    async def acall(self, scope: Scope, site: CallSite, request: Request, body: Callable[[], Awaitable[_T]]) -> _T:
+        """Make an asynchronous call, or answer it; as `call`. An effect's permission is awaited off the loop."""
+        begun = self._begin(scope, site, request)
+        if type(begun) is Answered:
+            return begun.value  # type: ignore[no-any-return]  # what a codec decoded
+        assert isinstance(begun, _Begun)
+        if site.effect:
+            # In an empty context, so that this thread of ours is no branch of the program's.
+            loop = asyncio.get_running_loop()
+            await Context().run(loop.run_in_executor, _pool(), self._start, begun)
+        else:
+            self._start(begun)
+        token = CURRENT.set(begun.live.inside)
+        try:
+            result = await body()
+        except BaseException as error:
+            self._failed(begun, error)
+            raise
+        finally:
+            CURRENT.reset(token)
+            self._inside.pop(begun.live.inside.path, None)
+        self._done(begun, result)
+        return result
+
+    def begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
+        """Begin a call whose result comes in parts (a stream), or answer it; its caller ends it by `end` or `fail`."""
+        begun = self._begin(scope, site, request)
+        if isinstance(begun, _Begun):
+            self._start(begun)
+        return begun
+
+    def end(self, call: OpenCall, result: object) -> None:
+        """End such a call; its result is recorded when this returns. Raises as `call` does."""
+        self._inside.pop(call.live.inside.path, None)
+        self._done(call, result)
+
+    def fail(self, call: OpenCall, error: BaseException) -> None:
+        """End such a call by the error that it raised."""
+        self._inside.pop(call.live.inside.path, None)
+        self._failed(call, error)
+
+    def idempotency_key(self, scope: Scope) -> str:
+        """Return the key of the innermost call that runs around `scope`; "" where none does."""
+        begun = self._around(scope)
+        return begun.live.idempotency_key if begun is not None else ""
+
+    def annotate(self, scope: Scope, notes: Mapping[str, Scalar]) -> None:
+        """Add attributes to the end of the innermost call that runs around `scope`."""
+        begun = self._around(scope)
+        if begun is not None:
+            begun.notes.update(notes)
+
+    def checkpoint(self, scope: Scope, checkpoint_id: str, state: bytes) -> None:
+        """Keep a state at the current node of `scope`.
+
+        Raises:
+            SpoolFull: there was no room within the budget; the state was not kept.
+            Stop: the run was stopped.
+        """
+        self._check()
+        begun = self._around(scope)
+        outer = begun.scope if begun is not None else scope
+        node = begun.live.node_id if begun is not None else scope.node_id
+        self.journal.checkpoint(outer, node, checkpoint_id, state)
+
+    def restore(self, scope: Scope, order: int, counters: str) -> None:
+        """Go on from a checkpoint of `scope`: its place in the run's log, and the counters that it stored (JSON)."""
+        self._check()
+        self.core.restore(scope, order, msgspec.json.decode(counters or "{}", type=dict[str, int]))
+
+    def enter(self, scope: Scope, name: str) -> Scope:
+        """Enter a named scope."""
+        return self.core.enter(scope, name)
+
+    def leave(self, scope: Scope, error: BaseException | None) -> None:
+        """Leave a scope; its end is recorded."""
+        try:
+            self.core.leave(scope, error)
+        except ProgramChanged as stop:
+            raise self._explained(stop, None) from None
+        self.branch_ended(scope, error, left=True)
+
+    def branch_ended(self, scope: Scope, error: BaseException | None, left: bool = False) -> None:
+        """Record the end of a branch, be it a task, a thread or a scope."""
+        if isinstance(error, Stop):
+            return
+        self.journal.scope_ended(scope, error, origins(error) if error is not None else ())
+        if not left:
+            self.core.leave(scope, error)
+
+    # How a call begins.
+
+    def _begin(self, scope: Scope, site: CallSite, request: Request) -> _Begun[Any] | Answered:
+        self._check()
+        data = encode_input(request.value)
+        seen = data if request.seen is None else encode_input(request.seen)
+        digest = input_digest(seen)
+        call = Call(site.kind, site.name, digest, site.effect, request.call_id, site.in_doubt)
+        now = wall_ns()
+        try:
+            begun = self.core.begin(scope, call, now)
+        except ProgramChanged as stop:
+            raise self._explained(stop, data) from None
+        if type(begun) is Doubt:
+            begun = self._probe(scope, site, begun, request)
+        if type(begun) is Answer:
+            return self._answer(begun.recorded, request.codec)
+        assert isinstance(begun, Live)
+        return _Begun(scope, site, begun, request.codec, data, now)
+
+    def _check(self) -> None:
+        if self.core.stopped is not None:
+            raise self.core.stopped.with_traceback(None)
+
+    def _start(self, begun: _Begun[Any]) -> None:
+        """Write the started record; of an effect, have it acknowledged."""
+        if begun.site.effect:
+            self._intend(begun)
+        else:
+            begun.recorded = self.journal.started(begun.scope, begun.site, begun.live, begun.data, begun.started_ns)
+        self._inside[begun.live.inside.path] = begun
+        self.executed += 1
+
+    def _intend(self, begun: _Begun[Any]) -> None:
+        """Have an effect's start acknowledged; where the collector is away and the user said so, spool it instead."""
+        live, scope, site = begun.live, begun.scope, begun.site
+        try:
+            wire = self.journal.started_wire(scope, site, live, begun.data, begun.started_ns)
+            try:
+                if self.permission.ask(wire):
+                    return
+            except BaseException:
+                self.journal.take_back_promise()
+                raise
+            self.journal.take_back_promise()
+            if not self.journal.started(scope, site, live, begun.data, begun.started_ns):
+                raise SpoolFull("the spool has no room for the start of an effect")
+        except Stop as stop:
+            raise self.core.stop(stop) from None
+        except SpoolFull as error:
+            raise self.core.stop(self.permission.refused(error)) from error
+
+    def _probe(self, scope: Scope, site: CallSite, doubt: Doubt, request: Request) -> Answer | Live:
+        """Ask the tool's probe what became of an effect, and record what it says."""
+        args, kwargs = request.arguments
+        try:
+            found = doubt.probe.look(doubt.idempotency_key, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a probe is the user's; that it failed settles nothing
+            raise self.core.stop(
+                InDoubt(
+                    f"the probe of {site.name} failed: {type(error).__name__}: {error}",
+                    subject=f"{self.core.run_id}/{doubt.recorded.node_id.hex()}",
+                    hint=f"Mend the probe, or: livespan resolve {self.core.run_id} {doubt.recorded.node_id.hex()} "
+                    "--done JSON (or --not-done)",
+                )
+            ) from error
+        if found is NOT_DONE:
+            self.journal.settled(scope, site, doubt.recorded.node_id, "probe", None)
+            return self.core.settle(doubt, NOT_DONE)
+        data = request.codec.encode(found)
+        self.journal.settled(scope, site, doubt.recorded.node_id, "probe", data)
+        return self.core.settle(doubt, RecordedValue(data))
+
+    # How a call ends.
+
+    def _answer(self, recorded: Recorded, codec: Codec) -> Answered:
+        self.reused += 1
+        if recorded.unrecordable:
+            raise Unrecordable(
+                "the result of this call could not be recorded when it was made",
+                subject=recorded.name,
+                hint="Return values that a codec holds, or register one with register_codec.",
+            )
+        if not recorded.answered:
+            raise self._recorded_error(recorded)
+        value = recorded.output
+        assert isinstance(value, RecordedValue)
+        data = self._fetch(recorded.node_id, "output") if value.large else value.data
+        result = codec.decode(data)
+        return Answered(result)
+
+    @staticmethod
+    def _recorded_error(recorded: Recorded) -> BaseException:
+        fault = recorded.error if isinstance(recorded.error, RecordedFault) else RecordedFault()
+        error = decode_exception(fault.value.encode()) if fault.value else None
+        if error is None:
+            error = RecordedError(fault.message, type_name=fault.type, subject=recorded.name)
+        mark(error, recorded.node_id)
+        return error
+
+    def _done(self, begun: _Begun[_T], result: _T) -> None:
+        """Record a result before anybody sees it."""
+        if not begun.recorded:
+            return
+        live, scope, site = begun.live, begun.scope, begun.site
+        try:
+            data = begun.codec.encode(result)
+        except Unrecordable as error:
+            self.journal.ended_unrecordable(scope, site, live, str(error), begun.started_ns)
+            self.core.done(live)
+            raise
+        told = begun.codec.told(result)
+        self._write_end(begun, lambda: self.journal.ended(scope, site, live, data, told, begun.notes, begun.started_ns))
+        try:
+            self.core.done(live, told.issued)
+        except ProgramChanged as stop:
+            raise self._explained(stop, None) from None
+
+    def _failed(self, begun: _Begun[Any], error: BaseException) -> None:
+        """Record the error that a call ended by; a Stop is none: it ends the run, and the call stays open."""
+        if isinstance(error, Stop) or not begun.recorded:
+            return
+        not_done = begun.site.effect and says_not_done(error, begun.site.not_done_on)
+        cancelled = isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit))
+        self._write_end(
+            begun,
+            lambda: self.journal.failed(
+                begun.scope,
+                begun.site,
+                begun.live,
+                error,
+                not_done=not_done,
+                cancelled=cancelled,
+                notes=begun.notes,
+                started_ns=begun.started_ns,
+            ),
+        )
+        self.core.failed(begun.live, error)
+
+    def _write_end(self, begun: _Begun[Any], write: Callable[[], None]) -> None:
+        """Write an end; where even its reserved room is gone (a full disk), an effect's end must not be lost in silence."""
+        try:
+            write()
+        except SpoolFull as error:
+            if begun.site.effect:
+                raise self.core.stop(self.permission.result_lost(begun.site.name, error)) from error
+            self.journal.lost(begun.scope)
+
+    def _around(self, scope: Scope | None) -> _Begun[Any] | None:
+        while scope is not None:
+            begun = self._inside.get(scope.path)
+            if begun is not None:
+                return begun
+            scope = scope.parent
+        return None
+
+    def _explained(self, stop: ProgramChanged, asked: bytes | None) -> Stop:
+        """Return the stop with the first difference of the inputs in its message."""
+        return with_difference(stop, asked, self._fetch)
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads in which effects of coroutines wait for their permission."""
+    if not _barrier_pool:
+        _barrier_pool.append(ThreadPoolExecutor(8, thread_name_prefix="livespan-permission"))
+    return _barrier_pool[0]
+
+
+os.register_at_fork(after_in_child=_barrier_pool.clear)

@@ -1,0 +1,1 @@
+"""Recovery: leases, what a run's record holds, and the settlement of doubt. A service of the collector (`register`)."""

@@ -1,0 +1,134 @@
+"""Leases and attempts as records: what recovery itself writes into the log, and how it reads it back at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from livespan.proto import attributes as names
+from livespan.proto.ids import NodeId, TraceId, attempt_node_id, scope_node_id
+from livespan.proto.process import ProcessId
+from livespan.proto.record import Record, RecordKind
+from livespan.proto.span import JournalSpan, export_request, resource_bytes, wire_span
+from livespan.proto.v1.livespan_pb2 import Attempt
+from livespan.recovery.leases import Lease, LeaseEvent
+
+__all__ = ["SCOPE_ROOT", "attempt_request", "lease_from_record", "lease_request", "run_resource"]
+
+SCOPE_ROOT = "/"
+
+
+def run_resource(lease: Lease, attempt: int, session: str = "", tags: Mapping[str, str] | None = None) -> bytes:
+    """Return the OTLP Resource of a life of a run, as the collector itself writes it."""
+    attributes: dict[str, str | int | float | bool] = {
+        names.SERVICE_NAME: lease.project,
+        names.PROJECT: lease.project,
+        names.RUN_ID: lease.run_id,
+        names.GENERATION: lease.generation,
+        names.ATTEMPT: attempt,
+        names.EPOCH: lease.epoch,
+    }
+    if session:
+        attributes[names.SESSION] = session
+    for key, value in (tags or {}).items():
+        attributes[names.TAG_PREFIX + key] = value
+    return resource_bytes(attributes)
+
+
+def lease_request(lease: Lease, event: LeaseEvent, attempt: int, now_ns: int) -> bytes:
+    """Return the request that records what happened to a lease."""
+    holder = {"spool_id": lease.spool_id, **_holder(lease.holder)}
+    span = JournalSpan(
+        resource=run_resource(lease, attempt),
+        trace_id=lease.trace_id,
+        node_id=scope_node_id(TraceId(lease.trace_id), SCOPE_ROOT),
+        parent_id=b"",
+        name=f"lease {event.value}",
+        started_ns=now_ns,
+        ended_ns=now_ns,
+        failed=False,
+        fixed=b"",
+        attributes={
+            names.RECORD: RecordKind.LEASE.value,
+            names.LEASE_EVENT: event.value,
+            names.HOLDER: msgspec.json.encode(holder).decode(),
+        },
+    )
+    return export_request([wire_span(span, "", 0)])
+
+
+def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) -> bytes:
+    """Return the request that records the grant of a lease and the beginning of a life, together."""
+    resource = run_resource(lease, number, attempt.session, attempt.tags)
+    trace = TraceId(lease.trace_id)
+    granted = JournalSpan(
+        resource=resource,
+        trace_id=trace,
+        node_id=scope_node_id(trace, SCOPE_ROOT),
+        parent_id=b"",
+        name=f"lease {LeaseEvent.GRANTED.value}",
+        started_ns=now_ns,
+        ended_ns=now_ns,
+        failed=False,
+        fixed=b"",
+        attributes={
+            names.RECORD: RecordKind.LEASE.value,
+            names.LEASE_EVENT: LeaseEvent.GRANTED.value,
+            names.HOLDER: msgspec.json.encode({"spool_id": lease.spool_id, **_holder(lease.holder)}).decode(),
+        },
+    )
+    life = JournalSpan(
+        resource=resource,
+        trace_id=trace,
+        node_id=attempt_node_id(trace, number),
+        parent_id=scope_node_id(trace, SCOPE_ROOT),
+        name=f"attempt {number}",
+        started_ns=now_ns,
+        ended_ns=now_ns,
+        failed=False,
+        fixed=b"",
+        attributes={
+            names.RECORD: RecordKind.ATTEMPT.value,
+            names.NODE_TYPE: "BRANCH",
+            names.ARGV: msgspec.json.encode(list(attempt.argv)).decode(),
+            names.CWD: attempt.cwd,
+            names.ENVIRONMENT: msgspec.json.encode(sorted(attempt.environment)).decode(),
+            names.FINGERPRINT: attempt.fingerprint,
+        },
+    )
+    previous = attempt_node_id(trace, number - 1) if number > 1 else NodeId(b"")
+    return export_request([wire_span(granted, "", 0), wire_span(life, "", 0, links=(previous,) if previous else ())])
+
+
+def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
+    """Return the event and lease that a `lease` record tells of; None where it cannot be read."""
+    try:
+        event = LeaseEvent(record.text(names.LEASE_EVENT))
+        told = msgspec.json.decode(record.text(names.HOLDER), type=dict[str, str | int])
+        holder = ProcessId(
+            int(told["pid"]), int(told["start_time_ticks"]), str(told["boot_id"]), int(told["pid_namespace"]), str(told["host"])
+        )
+    except (ValueError, KeyError, msgspec.DecodeError):
+        return None
+    lease = Lease(
+        trace_id=record.trace_id,
+        project=record.project,
+        run_id=record.run_id,
+        generation=record.generation,
+        epoch=record.epoch,
+        holder=holder,
+        spool_id=str(told.get("spool_id", "")),
+        expires_s=0.0,
+    )
+    return event, lease
+
+
+def _holder(process: ProcessId) -> dict[str, str | int]:
+    return {
+        "pid": process.pid,
+        "start_time_ticks": process.start_time_ticks,
+        "boot_id": process.boot_id,
+        "pid_namespace": process.pid_namespace,
+        "host": process.host,
+    }

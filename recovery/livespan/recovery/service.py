@@ -1,0 +1,303 @@
+"""The Recovery service: messages in, leases and history asked, records out. The rules live in leases.py, opening.py, settling.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeAlias, TypeVar
+
+import grpc
+
+from livespan.collector.context import Context
+from livespan.collector.history import RunHistory
+from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
+from livespan.proto.ids import trace_id
+from livespan.proto.process import ProcessId
+from livespan.proto.record import Record, RecordKind
+from livespan.proto.rpc import DETAIL_KEY, detail, status_code
+from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
+from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
+from livespan.recovery.leases import Lease, LeaseEvent, Leases
+from livespan.recovery.opening import open_replies
+from livespan.recovery.settling import settle_request
+
+__all__ = ["LeaseAdmission", "RecoveryService", "register"]
+
+_SWEEP_S: Final = 0.5
+_T = TypeVar("_T")
+_Call: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+
+class LeaseAdmission:
+    """Answers the collector out of the leases."""
+
+    def __init__(self, leases: Leases, clock_ns: Callable[[], int]) -> None:
+        self._leases = leases
+        self._clock_ns = clock_ns
+
+    def held(self, trace_id: bytes) -> bool:
+        return self._leases.held(trace_id)
+
+    def replay(self, record: Record) -> None:
+        self._leases.know_epoch(record.trace_id, record.epoch)
+        if record.kind is not RecordKind.LEASE:
+            return
+        told = lease_from_record(record)
+        if told is None:
+            return
+        event, lease = told
+        if event is LeaseEvent.GRANTED:
+            self._leases.restore(lease)
+        else:
+            self._leases.release(lease.trace_id, lease.epoch)
+
+    def snapshot(self, below_seq: int) -> list[bytes]:
+        del below_seq  # leases are few, and segments are let go rarely: all of them are said again
+        now = self._clock_ns()
+        return [lease_request(lease, LeaseEvent.GRANTED, 0, now) for lease in self._leases.live()]
+
+
+class RecoveryService(RecoveryServicer):
+    """The service itself; its methods are coroutines of the collector's loop."""
+
+    def __init__(self, context: Context, leases: Leases) -> None:
+        self._context = context
+        self._leases = leases
+        self._sweeper: asyncio.Task[None] | None = None
+        self._watched: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Watch the holders that the log showed, and look for leases that end by themselves."""
+        for lease in self._leases.live():
+            self._watch(lease.holder)
+        self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="livespan-leases")
+
+    async def close(self) -> None:
+        """Stop watching; leases stay in the log and are taken up by the next collector."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for pid in list(self._watched):
+            self._unwatch(pid)
+
+    async def Hold(
+        self, request_iterator: AsyncIterator[pb.HoldRequest], context: _Call
+    ) -> AsyncIterator[pb.HoldReply]:
+        granted: Lease | None = None
+        try:
+            async for request in request_iterator:
+                self._context.activity()
+                if granted is None:
+                    granted, reply = await self._grant(request)
+                else:
+                    granted = self._leases.renew(granted.trace_id, granted.epoch)
+                    reply = pb.HoldReply(epoch=granted.epoch, lease_s=self._leases.lease_s)
+                yield reply
+        except (LivespanError, Stop) as error:
+            await _abort(context, error)
+
+    async def Open(
+        self, request: pb.OpenRequest, context: _Call
+    ) -> AsyncIterator[pb.OpenReply]:
+        try:
+            self._context.activity()
+            trace = _trace(request.run)
+            self._leases.admit(trace, request.epoch)
+            await self._context.indexed()
+            run = await asyncio.to_thread(self._run, request.run)
+            for reply in await asyncio.to_thread(lambda: list(open_replies(run, self._context.history.content)) if run else []):
+                yield reply
+        except (LivespanError, Stop) as error:
+            await _abort(context, error)
+
+    async def Fetch(self, request: pb.FetchRequest, context: _Call) -> pb.FetchReply:
+        return await _answer(context, self._fetch(request))
+
+    async def Intend(self, request: pb.IntendRequest, context: _Call) -> pb.IntendReply:
+        return await _answer(context, self._intend(request))
+
+    async def Close(self, request: pb.CloseRequest, context: _Call) -> pb.CloseReply:
+        return await _answer(context, self._close(request))
+
+    async def Resolve(self, request: pb.ResolveRequest, context: _Call) -> pb.ResolveReply:
+        return await _answer(context, self._resolve(request))
+
+    async def _grant(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
+        if not request.run.run_id or not request.run.project:
+            raise InvalidInput("a run needs a project and an id", hint="Give both in HoldRequest.run.")
+        if request.epoch:
+            lease = self._leases.renew(_trace(request.run), request.epoch)
+            return lease, pb.HoldReply(epoch=lease.epoch, generation=lease.generation, lease_s=self._leases.lease_s)
+        await self._sweep()
+        await self._context.indexed()
+        run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
+        finished = run is not None and run.finished
+        generation = run.generation if run else 0
+        if finished and request.if_finished == "raise":
+            raise RunFinished(
+                "the run is finished",
+                subject=f"run {request.run.run_id}",
+                hint='Use if_finished="return" to get its recorded answers, "new" to run it afresh, or another id.',
+            )
+        if finished and request.if_finished == "new":
+            run, finished, generation = None, False, generation + 1
+        holder = _holder(request.holder)
+        wanted = Lease(
+            trace_id=trace_id(request.run.project, request.run.run_id, generation),
+            project=request.run.project,
+            run_id=request.run.run_id,
+            generation=generation,
+            epoch=0,
+            holder=holder,
+            spool_id=request.holder.spool_id,
+            expires_s=0.0,
+        )
+        lease = self._leases.acquire(wanted, run.last_epoch if run else 0)
+        number = (run.last_attempt if run else 0) + 1
+        try:
+            await self._context.append(attempt_request(lease, number, request.attempt, self._context.clock.wall_ns()))
+        except BaseException:
+            self._leases.release(lease.trace_id, lease.epoch)
+            raise
+        self._watch(holder)
+        return lease, pb.HoldReply(
+            epoch=lease.epoch,
+            attempt=number,
+            generation=generation,
+            lease_s=self._leases.lease_s,
+            finished=finished,
+            tail_unknown=_tail_unknown(run, request.holder.spool_id),
+        )
+
+    async def _fetch(self, request: pb.FetchRequest) -> pb.FetchReply:
+        await self._context.indexed()
+        run = await asyncio.to_thread(self._run, request.run)
+        call = run.calls.get(request.node_id) if run else None
+        if run is None or call is None:
+            raise NotFound("no such node", subject=f"run {request.run.run_id}, node {request.node_id.hex()}")
+        newest, started = call
+        record = (started or newest) if request.what == "input" else newest
+        content = await asyncio.to_thread(self._context.history.content, record, request.what)
+        return pb.FetchReply(content=content)
+
+    async def _intend(self, request: pb.IntendRequest) -> pb.IntendReply:
+        trace, epoch = _trace(request.run), request.epoch
+        appended = await self._context.append(request.export, lambda: self._leases.admit(trace, epoch))
+        return pb.IntendReply(log_seq=appended.first_seq + appended.count - 1)
+
+    async def _close(self, request: pb.CloseRequest) -> pb.CloseReply:
+        seq = 0
+        if request.export:
+            appended = await self._context.append(request.export)
+            seq = appended.first_seq + appended.count - 1
+        lease = self._leases.release(_trace(request.run), request.epoch)
+        if lease is not None:
+            await self._note(lease, LeaseEvent.RELEASED)
+        return pb.CloseReply(log_seq=seq)
+
+    async def _resolve(self, request: pb.ResolveRequest) -> pb.ResolveReply:
+        await self._sweep()
+        await self._context.indexed()
+        run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
+        if run is None:
+            raise NotFound("no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs.")
+        record, payload = settle_request(run, request, held=self._leases.held(run.trace_id), now_ns=self._context.clock.wall_ns())
+        appended = await self._context.append(payload)
+        await self._context.indexed()
+        return pb.ResolveReply(node_id=record.node_id.hex(), log_seq=appended.first_seq)
+
+    def _run(self, ref: pb.RunRef) -> RunHistory | None:
+        return self._context.history.run(ref.project, ref.run_id, ref.generation)
+
+    def _newest(self, project: str, run_id: str) -> RunHistory | None:
+        return self._context.history.run(project, run_id)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            try:
+                await self._sweep()
+            except LivespanError:
+                continue  # the log is full or closed; the lease is over all the same, its record is for people
+
+    async def _sweep(self) -> None:
+        for lease, event in self._leases.over():
+            self._unwatch(lease.holder.pid)
+            await self._note(lease, event)
+
+    async def _note(self, lease: Lease, event: LeaseEvent) -> None:
+        await self._context.append(lease_request(lease, event, 0, self._context.clock.wall_ns()))
+
+    def _watch(self, holder: ProcessId) -> None:
+        """Learn of a local holder's death at once; a forked child may keep its socket open, so the stream cannot tell."""
+        if not holder.is_local() or holder.pid in self._watched:
+            return
+        try:
+            descriptor = os.pidfd_open(holder.pid)
+        except OSError:
+            return  # it is gone already, or the kernel has no pidfd: the sweep finds out
+        self._watched[holder.pid] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._died, holder.pid)
+
+    def _died(self, pid: int) -> None:
+        self._unwatch(pid)
+        self._tasks.add(task := asyncio.create_task(self._sweep_quietly()))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self._sweep()
+        except LivespanError:
+            return
+
+    def _unwatch(self, pid: int) -> None:
+        descriptor = self._watched.pop(pid, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+
+def register(server: grpc.aio.Server, context: Context) -> None:
+    """Add the service to the collector's server, and its leases as the collector's admission."""
+    leases = Leases(context.clock, context.settings.lease_s, fencing=context.protections.fencing)
+    service = RecoveryService(context, leases)
+    add_RecoveryServicer_to_server(service, server)
+    context.admission = LeaseAdmission(leases, context.clock.wall_ns)
+    context.busy.append(lambda: bool(leases.live()))
+    context.status["leases"] = lambda: [
+        {"run_id": lease.run_id, "project": lease.project, "epoch": lease.epoch, "holder": str(lease.holder)}
+        for lease in leases.live()
+    ]
+    context.starting.append(service.start)
+    context.closing.append(service.close)
+
+
+def _trace(ref: pb.RunRef) -> bytes:
+    return trace_id(ref.project, ref.run_id, ref.generation)
+
+
+def _holder(message: pb.Holder) -> ProcessId:
+    return ProcessId(message.pid, message.start_time_ticks, message.boot_id, message.pid_namespace, message.host)
+
+
+def _tail_unknown(run: RunHistory | None, spool_id: str) -> bool:
+    """Return whether the last life ended without a word and the asker cannot have sent what that life's spool still held."""
+    if run is None or run.last_lease is None:
+        return False
+    told = lease_from_record(run.last_lease)
+    return told is not None and told[0] is not LeaseEvent.RELEASED and told[1].spool_id != spool_id
+
+
+async def _answer(context: _Call, work: Awaitable[_T]) -> _T:
+    try:
+        return await work
+    except (LivespanError, Stop) as error:
+        await _abort(context, error)
+        raise  # abort raises; this is for the type checker
+
+
+async def _abort(context: _Call, error: LivespanError | Stop) -> None:
+    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))

@@ -1,0 +1,40 @@
+"""A collector that can be paused and made small: `python -m tests.crash.serve --home H --pauses P ...`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from livespan.collector.commands.serve import run_collector
+from livespan.collector.server import Collector
+from livespan.collector.settings import CollectorSettings
+from livespan.proto.home import Home
+from tests.crash import mutations
+from tests.crash.pausing import PauseHook
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--pauses", type=Path, required=True)
+    parser.add_argument("--segment-bytes", type=int, default=1 << 20)
+    parser.add_argument("--publish-s", type=float, default=0.2)
+    parser.add_argument("--lease-s", type=float, default=15.0)
+    parser.add_argument("--without", default="")
+    told = parser.parse_args(arguments)
+    mutations.in_collector(told.without)
+    collector = Collector(
+        Home(told.home),
+        CollectorSettings(segment_bytes=told.segment_bytes, publish_s=told.publish_s, lease_s=told.lease_s),
+        faults=PauseHook(told.pauses, "collector"),
+    )
+    asyncio.run(run_collector(collector, quiet=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
