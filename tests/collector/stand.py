@@ -1,10 +1,14 @@
-"""A collector's storage without its servers: log, hot tier, publisher and history over one folder; a life ends with `crash`."""
+"""A collector's storage without its servers: log, hot tier, publisher and history over one folder; a life ends with
+`crash`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import duckdb
 
 from livespan.collector.disk import Disk
 from livespan.collector.history import History
@@ -90,7 +94,9 @@ class Writer:
         )
         return wire_span(span, self.name if writer is None else writer, self.seq, state)
 
-    def started(self, node: bytes, *, effect: bool = True, given: bytes = b'{"cents": 4200}', kind: str = "TOOL") -> WireSpan:
+    def started(
+        self, node: bytes, *, effect: bool = True, given: bytes = b'{"cents": 4200}', kind: str = "TOOL"
+    ) -> WireSpan:
         attributes: dict[str, Scalar] = {
             names.NODE_TYPE: kind,
             names.SCOPE: ROOT_SCOPE,
@@ -141,11 +147,11 @@ class Stand:
     faults: Callable[[str], None] = lambda _step: None
     held: bool = False
     clock: StoppedClock = field(default_factory=StoppedClock)
-    hot_bytes: int = 64 << 20
+    publish_records: int = 4000
 
     def __post_init__(self) -> None:
         self.log = open_log(self.folder / "log", segment_bytes=1 << 20, disk=self.disk)
-        self.hot = HotTier(self.hot_bytes)
+        self.hot = HotTier(publish_records=self.publish_records)
         self.reader = LakeReader()
         self.recycled: list[int] = []
         self.publisher = Publisher(
@@ -179,8 +185,6 @@ class Stand:
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """Ask the views over what is published alone."""
-        import duckdb
-
         with duckdb.connect() as connection:
             connection.execute((self.folder / "lake" / "views.sql").read_text())
             return connection.execute(sql).fetchall()

@@ -13,6 +13,9 @@ import pytest
 from tests.collector.stand import START_NS, STATE, Stand, Writer, node
 from tests.power_cut import FailingDisk
 
+from livespan.collector.disk import SystemDisk
+from livespan.collector.lake.schema import NODES
+from livespan.collector.lake.table import open_table
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict, Unavailable
 from livespan.proto.ids import content_digest
@@ -135,7 +138,7 @@ def test_a_watermark_that_goes_back_is_refused(stand: Stand, tmp_path: Path) -> 
     writer = Writer()
     stand.send(writer.started(node(1)), writer.ended(node(1)))
     stand.publish()
-    table = stand.publisher._nodes
+    table = open_table(tmp_path / "lake" / "nodes", NODES, str(stand.log.uuid), SystemDisk())
     [file] = table.files
     for watermark in (1, 2):
         with pytest.raises(Conflict, match="published up to record 2"):
@@ -242,8 +245,7 @@ def test_a_torn_newest_commit_never_was(tmp_path: Path) -> None:
 
 
 def test_the_thread_publishes_when_enough_is_there_and_at_the_end(tmp_path: Path) -> None:
-    stand = Stand(tmp_path)
-    stand.hot._publish_records = 4
+    stand = Stand(tmp_path, publish_records=4)
     stand.publisher.start()
     writer = Writer()
     for number in range(1, 3):

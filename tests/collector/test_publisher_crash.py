@@ -1,4 +1,6 @@
-"""Publishing and crashes: at each named step, with the power cut, with real processes killed; each record is published once."""
+"""Publishing and crashes: at each named step, with the power cut, with real processes killed. Each record is published
+once.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +57,13 @@ def feed(stand: Stand, writer: Writer) -> None:
     stand.send(writer.checkpoint(first + 2, STATE + b"more"))
 
 
+def live(stand: Stand, writer: Writer) -> None:
+    """Two rounds, each published."""
+    for _ in range(2):
+        feed(stand, writer)
+        stand.publish()
+
+
 def check(stand: Stand, writer: Writer, rounds: int) -> None:
     """Each record once, each content once, and all content is what was sent."""
     raw = stand.rows("SELECT log_id, log_seq FROM records")
@@ -81,9 +90,7 @@ def test_a_crash_at_any_step_publishes_each_record_once(tmp_path: Path, step: st
     writer = Writer()
     stand = Stand(tmp_path, faults=CrashAt(step, nth), held=held)
     with pytest.raises(CrashError):
-        for _ in range(2):
-            feed(stand, writer)
-            stand.publish()
+        live(stand, writer)
     stand.crash()
     stand = Stand(tmp_path, held=held)
     while writer.seq < 12:
@@ -120,9 +127,7 @@ def test_a_power_cut_at_any_step_publishes_each_record_once(tmp_path: Path, step
         disk = ForgetfulDisk(home)
         stand = Stand(home, disk=disk, faults=CrashAt(step, nth))
         with pytest.raises(CrashError):
-            for _ in range(2):
-                feed(stand, writer)
-                stand.publish()
+            live(stand, writer)
         recycled = max([recycled, *stand.recycled])
         disk.cut(random.Random(life) if torn else None)
         stand.crash()

@@ -303,11 +303,16 @@ def pause_intents(pause: PauseHook) -> None:
     CollectorClient.intend = paused  # type: ignore[method-assign]  # the test's seam into the agent's process
 
 
-def walk(shape: str, branches: list[Branch], run: ls.Run) -> None:
-    """Do the program's work inside the open run."""
+def begin(run: ls.Run) -> None:
+    """Say that this life has begun, and with which state."""
     stage().life = run.attempt
     state = sha256(run.state).hexdigest() if run.state is not None else ""
     stage().witness.write(Line("begun", run.attempt, state=state))
+
+
+def walk(shape: str, branches: list[Branch], run: ls.Run) -> None:
+    """Do the program's work inside the open run."""
+    begin(run)
     match shape:
         case "threads8":
             run_threads(branches)
@@ -322,8 +327,7 @@ def walk(shape: str, branches: list[Branch], run: ls.Run) -> None:
 async def walk_async(run: ls.Run, branches: list[Branch]) -> None:
     """As `walk`, for tasks."""
     async with run:
-        stage().life = run.attempt
-        stage().witness.write(Line("begun", run.attempt))
+        begin(run)
         await run_tasks(branches)
 
 

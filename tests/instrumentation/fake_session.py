@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.branches import CURRENT
-from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, origins
+from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, Settlement, origins
 from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.outbound import EntryKind, decode_head
 from livespan.instrumentation.permission import Permission
@@ -47,6 +47,8 @@ class Line:
     parent_id: bytes
     name: str
     failed: bool
+    started_ns: int
+    ended_ns: int
     attributes: dict[str, Any]
 
     @property
@@ -136,6 +138,10 @@ class Tape:
                     ends.append(RunEnd(tuple(NodeId(bytes.fromhex(node)) for node in nodes), order))
             elif line.kind == "started":
                 tries[line.node_id] = _started(line, order)
+            elif line.kind == "settled":
+                settled = Settlement(said[names.SETTLED])
+                value = RecordedValue(str(said.get(names.TOOL_RESULT, "null")).encode())
+                tries[line.node_id] = msgspec.structs.replace(tries[line.node_id], settled=settled, output=value)
             else:
                 tries[line.node_id] = _ended(tries[line.node_id], line, order)
         return History(tries.values(), ends=ends)
@@ -189,7 +195,8 @@ def _lines(wire: WireSpan) -> Iterator[Line]:
             which = pair.value.WhichOneof("value")
             assert which is not None
             attributes[pair.key] = getattr(pair.value, which)
-        yield Line(NodeId(span.span_id), span.parent_span_id, span.name, span.status.code == 2, attributes)
+        times = (span.start_time_unix_nano, span.end_time_unix_nano)
+        yield Line(NodeId(span.span_id), span.parent_span_id, span.name, span.status.code == 2, *times, attributes)
 
 
 def _started(line: Line, order: int) -> Recorded:
@@ -206,6 +213,7 @@ def _started(line: Line, order: int) -> Recorded:
         try_number=said[names.TRY],
         effect=said.get(names.EFFECT, False),
         order=order,
+        started_ns=line.started_ns,
     )
 
 
@@ -224,6 +232,7 @@ def _ended(started: Recorded, line: Line, order: int) -> Recorded:
         started,
         outcome=outcome,
         ended_order=order,
+        ended_ns=line.ended_ns,
         not_done=said.get(names.NOT_DONE, False),
         unrecordable=said.get(names.UNRECORDABLE, False),
         issued=tuple(msgspec.json.decode(said.get(names.ISSUED, "[]"), type=list[str])),

@@ -105,20 +105,20 @@ class Box(BaseModel, Generic[T]):
     item: T
 
 
-class Loud(Exception):  # noqa: N818  # its name is no concern of the test
+class Loud(Exception):  # its name is no concern of the test
     def __init__(self, *, code: int, peer: object = None) -> None:
         super().__init__(f"code {code}")
         self.code = code
         self.peer = peer
 
 
-class Quiet(OSError):  # noqa: N818
+class Quiet(OSError):
     __slots__ = ("detail",)
     detail: tuple[int, ...]
 
 
 @dataclasses.dataclass
-class Told(Exception):  # noqa: N818
+class Told(Exception):
     what: str
 
 

@@ -117,7 +117,7 @@ def test_an_exception_may_stand_within_a_result() -> None:
 
 
 def test_what_cannot_be_held_is_none() -> None:
-    class Local(Exception):  # noqa: N818
+    class Local(Exception):
         pass
 
     assert encode_exception(Local("x")) is None

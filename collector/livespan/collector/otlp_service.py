@@ -1,7 +1,8 @@
 """OTLP/gRPC: TraceService/Export on raw bytes, answered when the log has them on disk.
 
-What is refused is said as the OTLP specification names it: INVALID_ARGUMENT for what is no request, partial success for spans that
-cannot be stored, UNAVAILABLE with RetryInfo (both as status details and as the trailer that the Python exporter reads) for "later".
+What is refused is said as the OTLP specification names it: INVALID_ARGUMENT for what is no request, partial success
+for spans that cannot be stored, UNAVAILABLE with RetryInfo (both as status details and as the trailer that the Python
+exporter reads) for "later".
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess, ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from livespan.collector.intake import Intake
 from livespan.proto.errors import ErrorKind, LivespanError

@@ -1,7 +1,8 @@
-"""The collector of one home: opens what is on disk, serves, publishes, leaves. The parts live in their own files; here they meet.
+"""The collector of one home: opens what is on disk, serves, publishes, leaves. The parts live in their own files;
+here they meet.
 
-    start   lock the home ─▶ log ─▶ lake ─▶ services register ─▶ replay the log ─▶ publisher ─▶ listen ─▶ announce
-    end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ services ─▶ committer ─▶ publish ─▶ log ─▶ unlock
+start   lock the home ─▶ log ─▶ lake ─▶ services register ─▶ replay the log ─▶ publisher ─▶ listen ─▶ announce
+end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ services ─▶ committer ─▶ publish ─▶ log ─▶ unlock
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class Collector:
             raise
 
     async def serve(self, leave: asyncio.Event) -> None:
-        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed the collector for that long."""
+        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed the collector for that long.
+        """
         while not leave.is_set():
             try:
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
@@ -122,9 +124,9 @@ class Collector:
         self._lock.withdraw()
         self._intake.close()
         await self._health.serving(False)
-        await self._server.stop(1.0)
         for closing in reversed(self._context.closing):
             await closing()
+        await self._server.stop(1.0)
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
         await asyncio.to_thread(self._publisher.close)
@@ -179,7 +181,7 @@ class Collector:
             activity=self._touch,
         )
         add_trace_service(self._server, self._intake, self._touch)
-        add_query_service(
+        query = add_query_service(
             self._server,
             QueryEngine(self._publisher),
             held=lambda trace: self._context.admission.held(trace),
@@ -187,6 +189,7 @@ class Collector:
             indexed=self._intake.indexed,
             activity=self._touch,
         )
+        self._context.closing.append(query.close)
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(self._server, self._context)
@@ -219,7 +222,9 @@ class Collector:
                 self.grpc_address = f"{host}:{self._server.add_insecure_port(self.grpc_address)}"
         except RuntimeError as error:
             raise Unavailable(
-                "the address cannot be listened on", subject=self.grpc_address or target, hint="Is another program there?"
+                "the address cannot be listened on",
+                subject=self.grpc_address or target,
+                hint="Is another program there?",
             ) from error
         await self._server.start()
         os.chmod(path, 0o600)

@@ -6,8 +6,8 @@
         ls.checkpoint(state); r.restore()
     ls.instrument()                           the frameworks that are installed
 
-What is listed in `__all__` is public; all else may change. Names are looked up when they are used, so that importing this package
-costs nothing where little of it is needed (the drain).
+What is listed in `__all__` is public; all else may change. Names are looked up when they are used, so that importing
+this package costs nothing where little of it is needed (the drain).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Adoption: before a run is opened, what dead writers of this home left in the spool is sent and acknowledged.
 
-The drain would send it too, but a run that resumes must not read its record before the last life's tail is in it. What both send is
-one record. Dead is a writer whose lock nobody holds (spool/liveness.py).
+The drain would send it too, but a run that resumes must not read its record before the last life's tail is in it.
+What both send is one record. Dead is a writer whose lock nobody holds (spool/liveness.py).
 """
 
 from __future__ import annotations

@@ -41,11 +41,15 @@ def check(home: Home) -> Iterator[Finding]:
         )
     else:
         yield Finding("spool", True, detail)
-    yield Finding("drain", None if alive and not running else True, "runs" if running else "does not run; agents start it")
+    yield Finding(
+        "drain", None if alive and not running else True, "runs" if running else "does not run; agents start it"
+    )
     refused = home.spool / "refused"
     kept = len(os.listdir(refused)) if refused.is_dir() else 0
     if kept:
-        yield Finding("refused", False, f"{kept} records that the collector refused for good", f"They are kept in {refused}.")
+        yield Finding(
+            "refused", False, f"{kept} records that the collector refused for good", f"They are kept in {refused}."
+        )
 
 
 def _waiting(folder: WriterFolder) -> int:

@@ -1,6 +1,7 @@
 """The agent's calls to the Recovery service, and to OTLP's Export: one channel per process and target, made lazily.
 
-A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors come back as our own.
+A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors come
+back as our own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from livespan.proto.rpc import open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
 
-__all__ = ["CollectorClient", "EXPORT_METHOD"]
+__all__ = ["EXPORT_METHOD", "CollectorClient"]
 
 EXPORT_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _OPEN_S: Final = 60.0

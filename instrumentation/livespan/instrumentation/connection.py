@@ -1,4 +1,7 @@
-"""This process's ties to one home: its spool, its collector, its drain. Shared by all runs that the process opens there."""
+"""This process's ties to one home: its spool, its collector, its drain.
+
+Shared by all runs that the process opens there.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ def checkpoint(state: bytes | bytearray | memoryview) -> str:
     """
     if not isinstance(state, (bytes, bytearray, memoryview)):
         raise InvalidInput(
-            f"a state is bytes, not {type(state).__name__}", subject="checkpoint", hint="json.dumps(state).encode() makes it so."
+            f"a state is bytes, not {type(state).__name__}",
+            subject="checkpoint",
+            hint="json.dumps(state).encode() makes it so.",
         )
     session, scope = active()
     checkpoint_id = random_hex(8)
@@ -34,7 +36,10 @@ def checkpoint(state: bytes | bytearray | memoryview) -> str:
 
 
 def idempotency_key() -> str:
-    """Return the key to hand to a provider within a tool: the same in every try of this call. "" outside of any call."""
+    """Return the key to hand to a provider within a tool: the same in every try of this call.
+
+    "" outside of any call.
+    """
     scope = current()
     session = SESSIONS.get(scope.trace) if scope is not None else None
     return session.idempotency_key(scope) if session is not None and scope is not None else ""
@@ -51,7 +56,10 @@ def annotate(
     reasoning_tokens: int | None = None,
     metadata: object = None,
 ) -> None:
-    """Say more about the call that is running: its model, its tokens, anything that JSON holds. Outside of a call it does nothing."""
+    """Say more about the call that is running: its model, its tokens, anything that JSON holds.
+
+    Outside of a call it does nothing.
+    """
     scope = current()
     session = SESSIONS.get(scope.trace) if scope is not None else None
     if session is None or scope is None:

@@ -1,7 +1,7 @@
 """Decorators for plain Python: `@tool`, `@step`, and scopes by `@step(type="BRANCH")` or `@tool(scope=True)`.
 
-A decorated function is called as before. Its arguments are bound to names, so that `f(1)` and `f(x=1)` are one call; what comes
-out is recorded before the caller has it, and comes from the record when the run is resumed.
+A decorated function is called as before. Its arguments are bound to names, so that `f(1)` and `f(x=1)` are one call;
+what comes out is recorded before the caller has it, and comes from the record when the run is resumed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def step(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
 @overload
 def step(
     *,
-    type: Literal["PROMPT", "MEMORY", "BRANCH"] = "PROMPT",  # noqa: A002 - the node's own word for it
+    type: Literal["PROMPT", "MEMORY", "BRANCH"] = "PROMPT",
     name: str = "",
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
@@ -103,7 +103,8 @@ def step(
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
 ) -> Any:
-    """Make a function a step: a PROMPT or MEMORY is answered from the record, a BRANCH is entered and groups what it calls.
+    """Make a function a step: a PROMPT or MEMORY is answered from the record, a BRANCH is entered and groups what it
+    calls.
 
     Args:
         type: what it is. A BRANCH is entered in every life, and must be given no side effect of its own.
@@ -125,7 +126,9 @@ def is_recorded(function: object) -> bool:
 
 
 def policy(setting: InDoubtSetting | None, name: str) -> InDoubtPolicy:
-    """Return the in-doubt policy of a tool: its own, else the environment's for its name, else the environment's default."""
+    """Return the in-doubt policy of a tool: its own, else the environment's for its name, else the environment's
+    default.
+    """
     if setting is None:
         told = agent_settings().in_doubt
         setting = cast("InDoubtSetting", told.get(name) or told.get("") or "fail")

@@ -61,7 +61,11 @@ def first_difference(recorded: Any, asked: Any, path: str) -> str:
         if len(olds) != len(news):
             return f"{path} had {len(olds)} items, has {len(news)}"
         return ""
-    return "" if recorded == asked and type(recorded) is type(asked) else f"{path} was {_shown(recorded)}, is {_shown(asked)}"
+    return (
+        ""
+        if recorded == asked and type(recorded) is type(asked)
+        else f"{path} was {_shown(recorded)}, is {_shown(asked)}"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -1,11 +1,13 @@
-"""The drain: the batch exporter of a home. It sends what the spool holds, notes what is acknowledged, and clears it away.
+"""The drain: the batch exporter of a home. It sends what the spool holds, notes what is acknowledged, and clears it
+away.
 
     wait for the bell ─▶ per writer: entries above its watermark ─▶ requests (≤ 3 MB) ─▶ Export, two in flight
           ▲                                                                                   │ acknowledged, in order
           └────────────────── remove finished segments ◀── advance the watermark ◀────────────┘
 
-It runs in a process of its own (drain_process.py), so that an agent's death does not end it and its work does not take the agent's
-GIL. It may be killed at any instant: the watermark only ever says what was acknowledged, and what is sent twice is one record.
+It runs in a process of its own (drain_process.py), so that an agent's death does not end it and its work does not
+take the agent's GIL. It may be killed at any instant: the watermark only ever says what was acknowledged, and what is
+sent twice is one record.
 """
 
 from __future__ import annotations
@@ -161,7 +163,9 @@ class Drain:
     def _settle(
         self, folder: WriterFolder, client: CollectorClient, batch: list[Outgoing], answer: Callable[[], bytes]
     ) -> bool:
-        """Wait for a request's acknowledgement and note it; send it in halves where the collector refuses it for good."""
+        """Wait for a request's acknowledgement and note it; send it in halves where the collector refuses it for
+        good.
+        """
         try:
             refused = client.rejected_spans(answer())
         except InvalidInput:
@@ -196,7 +200,9 @@ class Drain:
         self.counts["refused"] += 1
         place = self._spool / "refused"
         place.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(place / f"{folder.writer}-{seq}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            place / f"{folder.writer}-{seq}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
         try:
             os.write(descriptor, content)
         finally:

@@ -1,9 +1,10 @@
-"""The drain as a process: started detached by the first agent that needs it, one per home, gone when there is nothing to drain.
+"""The drain as a process: started detached by the first agent that needs it, one per home, gone when there is nothing
+to drain.
 
     python -m livespan.instrumentation.drain_process --home DIR
 
-An agent makes its writer first and looks at the lock second; a drain that leaves gives up the lock first and looks for writers
-second. So one of them sees the other, and no writer is left without a drain.
+An agent makes its writer first and looks at the lock second; a drain that leaves gives up the lock first and looks
+for writers second. So one of them sees the other, and no writer is left without a drain.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Holding the lease of a run: a thread that keeps the stream open, renews, and says so when the lease is lost.
 
-The thread's clock is this process's monotonic one, which a SIGSTOP does not hold up: a process that was frozen past its lease
-knows by itself that it may not start anything, before any collector tells it so.
+The thread's clock is this process's monotonic one, which a SIGSTOP does not hold up: a process that was frozen past
+its lease knows by itself that it may not start anything, before any collector tells it so.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class Holding:
 
     def _renewed(self, reply: pb.HoldReply) -> None:
         self._lease_s = reply.lease_s
-        self._valid_until_s = self._asked_s + reply.lease_s  # counted from the question: never later than the collector's
+        self._valid_until_s = (
+            self._asked_s + reply.lease_s
+        )  # counted from the question: never later than the collector's
         if self._first:
             self._first = False
             self._epoch = reply.epoch

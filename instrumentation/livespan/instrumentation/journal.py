@@ -1,7 +1,8 @@
 """The journal of one run in one process: which records are written, with which attributes, and into the spool how.
 
-What a call costs the agent's thread is spent here: one packed tuple and one append each for its start and its end. What never
-changes for a call site is serialised once (`CallSite.fixed`), what never changes for a life is its resource.
+What a call costs the agent's thread is spent here: one packed tuple and one append each for its start and its end.
+What never changes for a call site is serialised once (`CallSite.fixed`), what never changes for a life is its
+resource.
 """
 
 from __future__ import annotations
@@ -158,7 +159,14 @@ class Journal:
         return wire_span(self._started(scope, site, live, data, started_ns), writer, seq)
 
     def ended(
-        self, scope: Scope, site: CallSite, live: Live, data: bytes, told: Told, notes: Mapping[str, Scalar], started_ns: int
+        self,
+        scope: Scope,
+        site: CallSite,
+        live: Live,
+        data: bytes,
+        told: Told,
+        notes: Mapping[str, Scalar],
+        started_ns: int,
     ) -> None:
         """Write a call's end with its result."""
         attributes = self._end_attributes(live, notes)
@@ -198,7 +206,13 @@ class Journal:
         texts = ((names.ERROR_VALUE, value),) if value is not None else ()
         self._end(scope, site, live, started_ns, True, attributes, texts)
 
-    def scope_ended(self, scope: Scope, error: BaseException | None, nodes: tuple[NodeId, ...], more: Mapping[str, Scalar] | None = None) -> None:
+    def scope_ended(
+        self,
+        scope: Scope,
+        error: BaseException | None,
+        nodes: tuple[NodeId, ...],
+        more: Mapping[str, Scalar] | None = None,
+    ) -> None:
         """Write a BRANCH's end; `nodes` are the tries whose error ended it."""
         if not scope.announced:
             return
@@ -227,9 +241,7 @@ class Journal:
             names.CHECKPOINT_ID: checkpoint_id,
             names.CHECKPOINT_COUNTERS: msgspec.json.encode(scope.counters()).decode(),
         }
-        span = JournalSpan(
-            self._resource, self._trace_id, node_id, b"", "checkpoint", now, now, False, b"", attributes
-        )
+        span = JournalSpan(self._resource, self._trace_id, node_id, b"", "checkpoint", now, now, False, b"", attributes)
         self._append(span, body=state)
 
     def settled(self, scope: Scope, site: CallSite, node_id: NodeId, by: str, data: bytes | None) -> None:
@@ -243,7 +255,17 @@ class Journal:
         }
         texts = () if data is None else ((site.output_name, data),)
         span = JournalSpan(
-            self._resource, self._trace_id, node_id, scope.node_id, site.name, now, now, data is None, site.fixed, attributes, texts
+            self._resource,
+            self._trace_id,
+            node_id,
+            scope.node_id,
+            site.name,
+            now,
+            now,
+            data is None,
+            site.fixed,
+            attributes,
+            texts,
         )
         self._append(span)
 
@@ -312,7 +334,9 @@ class Journal:
         """Write the BRANCH nodes that must stand before a call of this scope, and what it has missed recording."""
         if not scope.announced:
             for due in scope.announce():
-                self._append(self._branch(due, {names.RECORD: RecordKind.STARTED.value, names.SCOPE: due.path}, wall_ns(), 0))
+                self._append(
+                    self._branch(due, {names.RECORD: RecordKind.STARTED.value, names.SCOPE: due.path}, wall_ns(), 0)
+                )
         if self._gaps:
             self._tell_gap(scope)
 
@@ -344,7 +368,16 @@ class Journal:
         parent = scope.parent.node_id if scope.parent is not None else b""
         name = scope.path.rpartition("/")[2] or "run"
         return JournalSpan(
-            self._resource, self._trace_id, scope.node_id, parent, name, started_ns, ended_ns, failed, _BRANCH, attributes
+            self._resource,
+            self._trace_id,
+            scope.node_id,
+            parent,
+            name,
+            started_ns,
+            ended_ns,
+            failed,
+            _BRANCH,
+            attributes,
         )
 
     def _append(

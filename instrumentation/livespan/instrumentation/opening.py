@@ -1,6 +1,6 @@
 """Opening a run and closing it: adoption, lease, record, session; and at the end the last records and the lease back.
 
-    home, collector, spool ─▶ adopt dead writers ─▶ Hold (epoch) ─▶ Open (what is recorded) ─▶ Core ─▶ Session
+home, collector, spool ─▶ adopt dead writers ─▶ Hold (epoch) ─▶ Open (what is recorded) ─▶ Core ─▶ Session
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class OpenRun:
             SESSIONS.pop(core.trace, None)
 
     def _hand_over(self) -> None:
-        """Send what is not acknowledged yet together with the lease; if the collector is away the drain does the rest."""
+        """Send what is not acknowledged yet together with the lease; if the collector is away the drain does the
+        rest.
+        """
         deadline = time.monotonic() + _CLOSE_S
         try:
             tail = self.session.permission.tail(deadline)
@@ -107,7 +109,12 @@ class OpenRun:
 
 
 def open_run(
-    settings: AgentSettings, run_id: str, *, session: str = "", tags: Mapping[str, str] | None = None, if_finished: str = "return"
+    settings: AgentSettings,
+    run_id: str,
+    *,
+    session: str = "",
+    tags: Mapping[str, str] | None = None,
+    if_finished: str = "return",
 ) -> OpenRun:
     """Open a run, or resume it where its record ends.
 
@@ -141,7 +148,13 @@ def open_run(
         opened = OpenRun(
             ties,
             holding,
-            Session(core, journal, _permission(settings, ties, holding, run, core.trace, grant.epoch), _fetcher(ties, run)),
+            Session(
+                core,
+                journal,
+                _permission(settings, ties, holding, run, core.trace, grant.epoch),
+                _fetcher(ties, run),
+                lambda: holding.is_valid,
+            ),
             run,
             grant,
             {checkpoint.scope: checkpoint for reply in replies for checkpoint in reply.checkpoints},
@@ -276,7 +289,7 @@ def _remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:
     remarks = [damage for reply in replies for damage in reply.damaged]
     if grant.tail_unknown:
         remarks.append(
-            "the last life's spool was not seen here: what it had finished after its last acknowledged record is asked again"
+            "the last life's spool was not seen here: what it did after its last acknowledged record is asked again"
         )
     return remarks
 

@@ -1,7 +1,7 @@
 """From the spool to the wire: entries become OTLP spans, spans become requests bounded by bytes and count.
 
-Used by whoever sends what a spool holds: the drain, adoption, and the barrier before an effect. An entry whose head cannot be read
-is not sent and not lost: it is named, and goes to `refused/`.
+Used by whoever sends what a spool holds: the drain, adoption, and the barrier before an effect. An entry whose head
+cannot be read is not sent and not lost: it is named, and goes to `refused/`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ import msgspec
 from livespan.instrumentation.spool import Entry
 from livespan.proto.span import JournalSpan, WireSpan, wire_span
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_SPANS", "EntryKind", "Outgoing", "batches", "decode_head", "encode_head", "to_wire"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_SPANS",
+    "EntryKind",
+    "Outgoing",
+    "batches",
+    "decode_head",
+    "encode_head",
+    "to_wire",
+]
 
 MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
 """Below the 4 MiB that a gRPC server takes where nobody said otherwise."""

@@ -26,9 +26,8 @@ class Permission:
     Args:
         barrier: what must be acknowledged together with an effect's start.
         run, trace_id, epoch: which run, and as which of its lives.
-        connect: returns the collector's client; `connect(True)` after a failure, when the collector may have to be found anew.
-        lease_is_valid: whether the lease lives by our own clock.
-        kick: sees to it that a drain runs.
+        connect: returns the collector's client; `connect(True)` after a failure, when the collector may have to be
+        found anew. lease_is_valid: whether the lease lives by our own clock. kick: sees to it that a drain runs.
         on_unreachable, unreachable_s: see AgentSettings.
     """
 
@@ -68,7 +67,7 @@ class Permission:
         again = False
         while True:
             if not self._lease_is_valid():
-                raise self._lease_lost()
+                raise self.lease_lost()
             try:
                 before = self._barrier.collect(self._trace_id, deadline, self._kick)
                 self._connect(again).intend(self._run, self._epoch, export_request([*before, started]), _CALL_S)
@@ -104,7 +103,8 @@ class Permission:
             hint="Free disk space; when started again the effect is in doubt: look it up and `livespan resolve` it.",
         )
 
-    def _lease_lost(self) -> LeaseLost:
+    def lease_lost(self) -> LeaseLost:
+        """Return the stop for a life whose lease is over by its own clock."""
         return LeaseLost(
             "this process may not start anything any more: its lease was not renewed in time",
             subject=f"run {self._run.run_id}",

@@ -67,7 +67,9 @@ class Run:
 
     @property
     def state(self) -> bytes | None:
-        """The newest valid checkpoint of an earlier life, taken where the run itself is (not in a branch); None without one."""
+        """The newest valid checkpoint of an earlier life, taken where the run itself is (not in a branch); None
+        without one.
+        """
         checkpoint = self._opened().checkpoints.get(self._scope().path)
         return checkpoint.state if checkpoint is not None else None
 
@@ -80,8 +82,8 @@ class Run:
     def restore(self) -> bytes | None:
         """Return the newest valid state and go on from it: what was recorded before it counts as claimed.
 
-        Called in a branch it is that branch's state. Without a checkpoint it returns None and changes nothing. An effect that was
-        under way before the checkpoint and whose outcome is not known stays in doubt.
+        Called in a branch it is that branch's state. Without a checkpoint it returns None and changes nothing. An
+        effect that was under way before the checkpoint and whose outcome is not known stays in doubt.
         """
         opened, scope = self._opened(), self._scope()
         checkpoint = opened.checkpoints.get(scope.path)
@@ -160,14 +162,17 @@ def run(
     endpoint: str | None = None,
     on_unreachable: Unreachable | None = None,
 ) -> Run:
-    """Return a run to be opened by `with` or `async with`. A run that was begun before is resumed where its record ends.
+    """Return a run to be opened by `with` or `async with`. A run that was begun before is resumed where its record
+    ends.
 
     Args:
-        id: names the run within its project; the same program with the same id resumes it. None: `LIVESPAN_RUN_ID`, else a
+        id: names the run within its project; the same program with the same id resumes it. None: `LIVESPAN_RUN_ID`,
+            else a
             random one, which nobody can resume.
         tags: words of the user's, kept with the run.
         session: the conversation that the run belongs to.
-        if_finished: what to do where the run has ended well: "return" its recorded answers, "raise" RunFinished, or open it anew
+        if_finished: what to do where the run has ended well: "return" its recorded answers, "raise" RunFinished, or
+            open it anew
             ("new", another generation of the id).
         project, home, endpoint, on_unreachable: instead of the environment's; see AgentSettings.
 
@@ -201,7 +206,8 @@ def active() -> tuple[Session, Scope]:
         session = SESSIONS.get(scope.trace)
         if session is None:
             raise Closed(
-                "the run of this task or thread has ended", hint="Wait for tasks and threads before the run's block ends."
+                "the run of this task or thread has ended",
+                hint="Wait for tasks and threads before the run's block ends.",
             )
         return session, scope
     opened = _implicit_run()

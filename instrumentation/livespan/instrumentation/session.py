@@ -67,6 +67,10 @@ class RecordedFault(msgspec.Struct, frozen=True):
     value: str = ""
 
 
+def _always() -> bool:
+    return True
+
+
 def _nothing_told(result: object) -> Told:
     del result
     return _NOTHING_TOLD
@@ -112,9 +116,7 @@ class _Begun(Generic[_T]):
 
     __slots__ = ("codec", "data", "live", "notes", "recorded", "scope", "site", "started_ns")
 
-    def __init__(
-        self, scope: Scope, site: CallSite, live: Live, codec: Codec, data: bytes, started_ns: int
-    ) -> None:
+    def __init__(self, scope: Scope, site: CallSite, live: Live, codec: Codec, data: bytes, started_ns: int) -> None:
         self.scope = scope
         self.site = site
         self.live = live
@@ -142,6 +144,7 @@ class Session:
         journal: where its records go.
         permission: what an effect needs before it may start.
         fetch: returns a recorded content that was too large to be sent at once: (node id, "input" | "output") -> bytes.
+        lease_is_valid: whether the lease lives by our own clock; asked before every call.
 
     Attributes:
         reused: calls that were answered from the record; executed: those that ran.
@@ -153,6 +156,7 @@ class Session:
         journal: Journal,
         permission: Permission,
         fetch: Callable[[NodeId, str], bytes],
+        lease_is_valid: Callable[[], bool] = _always,
     ) -> None:
         self.core = core
         self.journal = journal
@@ -160,6 +164,7 @@ class Session:
         self.reused = 0
         self.executed = 0
         self._fetch = fetch
+        self._lease_is_valid = lease_is_valid
         self._inside: dict[str, _Begun[Any]] = {}
         core.root.on_end = self.branch_ended
 
@@ -303,6 +308,9 @@ class Session:
     def _check(self) -> None:
         if self.core.stopped is not None:
             raise self.core.stopped.with_traceback(None)
+        if not self._lease_is_valid():
+            # One that was frozen past its lease goes on before its lease's thread has heard that the run is another's.
+            raise self.core.stop(self.permission.lease_lost())
 
     def _start(self, begun: _Begun[Any]) -> None:
         """Write the started record; of an effect, have it acknowledged."""
@@ -337,7 +345,7 @@ class Session:
         args, kwargs = request.arguments
         try:
             found = doubt.probe.look(doubt.idempotency_key, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - a probe is the user's; that it failed settles nothing
+        except Exception as error:
             raise self.core.stop(
                 InDoubt(
                     f"the probe of {site.name} failed: {type(error).__name__}: {error}",
@@ -420,7 +428,9 @@ class Session:
         self.core.failed(begun.live, error)
 
     def _write_end(self, begun: _Begun[Any], write: Callable[[], None]) -> None:
-        """Write an end; where even its reserved room is gone (a full disk), an effect's end must not be lost in silence."""
+        """Write an end; where even its reserved room is gone (a full disk), an effect's end must not be lost in
+        silence.
+        """
         try:
             write()
         except SpoolFull as error:

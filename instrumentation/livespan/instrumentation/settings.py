@@ -30,7 +30,8 @@ class AgentSettings:
         in_doubt: policy of effects that say nothing themselves, by tool name; "" names the default.
         budget_ms: longest wait for room in the spool.
         spool_max_bytes: of this process; the home's cap is four times it.
-        on_unreachable: what an effect does when its start cannot be acknowledged: "fail" raises, "spool" goes on while the lease
+        on_unreachable: what an effect does when its start cannot be acknowledged: "fail" raises, "spool" goes on
+            while the lease
             lives (then promise 3 holds only for restarts that reach this home).
         unreachable_s: how long an effect waits for the collector before that.
     """
@@ -83,7 +84,9 @@ def _policies(text: str) -> dict[str, str]:
         name, _, policy = part.rpartition("=")
         if policy not in {"fail", "retry"}:
             raise InvalidInput(
-                f"{policy!r} is no policy", subject="LIVESPAN_IN_DOUBT", hint="Use `fail`, `retry`, or `tool=retry,other=fail`."
+                f"{policy!r} is no policy",
+                subject="LIVESPAN_IN_DOUBT",
+                hint="Use `fail`, `retry`, or `tool=retry,other=fail`.",
             )
         found[name] = policy
     return found

@@ -1,7 +1,8 @@
-"""The names of span attributes. OpenTelemetry's GenAI names wherever the convention has one, `livespan.*` for what it lacks.
+"""The names of span attributes. OpenTelemetry's GenAI names wherever the convention has one, `livespan.*` for what it
+lacks.
 
-A journal span is one *record* of a node (record.py). Its resource carries what is the same for all records of a run's life
-(project, run, session, tags, attempt, epoch, writer), its span what is the record's own.
+A journal span is one *record* of a node (record.py). Its resource carries what is the same for all records of a run's
+life (project, run, session, tags, attempt, epoch, writer), its span what is the record's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The only door to wall time, fresh ids and randomness. Everything else is handed one of these.
 
-Two notions of time live here and are never mixed. *Wall time* (`wall_ns`, nanoseconds since the epoch, UTC) is for people:
-it stands in tables and pages and orders nothing. *Monotonic time* (`monotonic_s`) measures leases, deadlines and latencies.
+Two notions of time live here and are never mixed. *Wall time* (`wall_ns`, nanoseconds since the epoch, UTC) is for
+people: it stands in tables and pages and orders nothing. *Monotonic time* (`monotonic_s`) measures leases, deadlines
+and latencies.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@
     ├── LeaseLost                     conflict     ABORTED              409   5
     └── EffectUnavailable             unavailable  UNAVAILABLE          503   4
 
-An error says what happened (message), to what (subject: a run, node, path or offset) and what to do (hint). It is raised, or
-counted at a border; it is never logged and forgotten.
+An error says what happened (message), to what (subject: a run, node, path or offset) and what to do (hint). It is
+raised, or counted at a border; it is never logged and forgotten.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ class RecordedError(LivespanError):
 class Stop(BaseException):
     """What ends a run at once, past every `except Exception` of a framework.
 
-    A Stop is sticky: once one was raised in a run, every later call of that run raises it again, and so does the run's end.
-    Leaving the outermost `run()` it becomes `RunStopped`, which an `except Exception` may catch.
+    A Stop is sticky: once one was raised in a run, every later call of that run raises it again, and so does the
+    run's end. Leaving the outermost `run()` it becomes `RunStopped`, which an `except Exception` may catch.
     """
 
     kind: ErrorKind = ErrorKind.CONFLICT

@@ -1,4 +1,5 @@
-"""The home: the folder in which agent, drain and collector of one machine meet. This file says where everything lies in it.
+"""The home: the folder in which agent, drain and collector of one machine meet. This file says where everything lies
+in it.
 
     HOME/                          0700, owned by the user
       collector.lock               held by the collector that serves the home
@@ -10,8 +11,9 @@
         drain.lock, drain.log, control, wake, refused/
         <family>-<writer>/         one folder per writer
 
-Which home: the flag, else `LIVESPAN_HOME`, else `~/.local/state/livespan`, where `~` is the passwd entry's: a restart by cron or
-systemd has another HOME, working directory or XDG variable, would find an empty home, and charge the card again.
+Which home: the flag, else `LIVESPAN_HOME`, else `~/.local/state/livespan`, where `~` is the passwd entry's: a restart
+by cron or systemd has another HOME, working directory or XDG variable, would find an empty home, and charge the card
+again.
 """
 
 from __future__ import annotations

@@ -78,12 +78,14 @@ def idempotency_key(trace: TraceId, key: CallKey) -> str:
 def input_digest(data: bytes) -> str:
     """Return the digest of a call's canonical input (32 hex digits, XXH3-128).
 
-    It runs on the agent's thread and guards against a changed program, not against an adversary: XXH3 costs 3 us for 50 KB and
-    does not release the GIL, where a cryptographic hash costs ten times that.
+    It runs on the agent's thread and guards against a changed program, not against an adversary: XXH3 costs 3 us for
+    50 KB and does not release the GIL, where a cryptographic hash costs ten times that.
     """
     return xxhash.xxh3_128_hexdigest(data)
 
 
 def content_digest(data: bytes) -> str:
-    """Return the digest of stored content (64 hex digits, SHA-256), so that anyone can check it: `sha256(bytes)` in DuckDB."""
+    """Return the digest of stored content (64 hex digits, SHA-256), so that anyone can check it: `sha256(bytes)` in
+    DuckDB.
+    """
     return sha256(data).hexdigest()

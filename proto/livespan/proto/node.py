@@ -1,4 +1,7 @@
-"""The ExecutionNode: one step of an agent, as people, pages and SQL see it. Records (record.py) are how it is written down."""
+"""The ExecutionNode: one step of an agent, as people, pages and SQL see it.
+
+Records (record.py) are how it is written down.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,9 @@ class TokenUsage:
 class ExecutionNode:
     """One try of one step, folded from its records.
 
-    Times are UTC nanoseconds since 1970 (0 = not yet); `input`, `output` and `metadata` are JSON text ("" = none, or held in
-    the content table when larger than 16 KB); ids are lower-case hex; `latency_ms` is None until the node ended.
+    Times are UTC nanoseconds since 1970 (0 = not yet); `input`, `output` and `metadata` are JSON text ("" = none, or
+    held in the content table when larger than 16 KB); ids are lower-case hex; `latency_ms` is None until the node
+    ended.
     """
 
     project: str

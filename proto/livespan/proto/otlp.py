@@ -1,7 +1,8 @@
 """OTLP bytes to records: the one parser of everything that reaches the log, ours or foreign.
 
-A request is parsed and validated whole before it is appended, so that a refusal is honest. `log_seq` counts *every* span of a
-request in wire order, refused ones too: record i of a frame that begins at `first` has `first + i`, whoever reads the frame.
+A request is parsed and validated whole before it is appended, so that a refusal is honest. `log_seq` counts *every*
+span of a request in wire order, refused ones too: record i of a frame that begins at `first` has `first + i`, whoever
+reads the frame.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Request:
             self._message = ExportTraceServiceRequest.FromString(payload)
         except (DecodeError, RuntimeError) as error:
             raise InvalidInput(
-                "the body is not an OTLP ExportTraceServiceRequest", hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it."
+                "the body is not an OTLP ExportTraceServiceRequest",
+                hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it.",
             ) from error
 
     def count(self) -> int:
@@ -93,7 +95,9 @@ class Request:
         return found
 
     def large(self, span: int, name: str) -> bytes:
-        """Return the bytes that a `Large` stands for: attribute `name` of span number `span` ("raw": the span itself)."""
+        """Return the bytes that a `Large` stands for: attribute `name` of span number `span` ("raw": the span
+        itself).
+        """
         for index, _, candidate in self._spans():
             if index != span:
                 continue

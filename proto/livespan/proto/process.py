@@ -1,4 +1,6 @@
-"""Which process is which, across reuse of pids, reboots and pid namespaces: what a lease and a lock say of their holder."""
+"""Which process is which, across reuse of pids, reboots and pid namespaces: what a lease and a lock say of their
+holder.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@
     attempt     one life of the process begins               (node = BRANCH `attempt N`)
     foreign     a span of somebody else's, kept as it came
 
-Of one node the newest record is the whole truth: settled > ended > started, then `log_seq`. Three orders, never confused:
-`writer_seq` (per writer; a record is the same record if writer and sequence are), `log_seq` (the collector's), and wall time,
-which orders nothing.
+Of one node the newest record is the whole truth: settled > ended > started, then `log_seq`. Three orders, never
+confused: `writer_seq` (per writer; a record is the same record if writer and sequence are), `log_seq` (the
+collector's), and wall time, which orders nothing.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ AttributeValue: TypeAlias = str | int | float | bool | bytes | Large
 class Record(msgspec.Struct, frozen=True):
     """One record as the collector holds it. A msgspec struct and not a dataclass: 12,000 of them are made a second.
 
-    `trace_id` has 16 bytes, `node_id` and `parent_id` 8 (`parent_id` may be empty). `started_ns` and `ended_ns` are the span's
-    (0 = not set). `attributes` holds the span's attributes by the names of attributes.py; a value of more than 16 KB, and every
-    state, is a `Large`. `writer` is "" for a span that came without one. `raw` is the serialised span of a foreign record.
+    `trace_id` has 16 bytes, `node_id` and `parent_id` 8 (`parent_id` may be empty). `started_ns` and `ended_ns` are
+    the span's (0 = not set). `attributes` holds the span's attributes by the names of attributes.py; a value of more
+    than 16 KB, and every state, is a `Large`. `writer` is "" for a span that came without one. `raw` is the
+    serialised span of a foreign record.
     """
 
     kind: RecordKind

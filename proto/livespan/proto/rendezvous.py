@@ -1,10 +1,12 @@
-"""How the agent's side and commands find the collector of a home, or start one. What the collector does is not known here.
+"""How the agent's side and commands find the collector of a home, or start one. What the collector does is not known
+here.
 
-    collector.addr   {"pid", "start_time_ticks", "boot_id", "pid_namespace", "version", "target", "grpc"}; written when it is ready
+    collector.addr   JSON: pid, start_time_ticks, boot_id, pid_namespace, version, target, grpc; written when it is ready
     collector.lock   an exclusive flock, held for life: who holds it serves the home
 
-A found address is believed only if its process lives (where that can be told) and speaks our version; a stale one is passed over.
-Of several processes that start a collector at once, one gets the lock and the others leave again; all of them find the winner.
+A found address is believed only if its process lives (where that can be told) and speaks our version; a stale one is
+passed over. Of several processes that start a collector at once, one gets the lock and the others leave again; all of
+them find the winner.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def is_served(home: Home) -> bool:
     except OSError:
         return False
     try:
-        # Shared, so that two who look do not see each other; a collector that starts meanwhile tries again for a moment.
+        # Shared, so that two who look do not see each other; a collector that starts meanwhile tries again for a
+        # moment.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

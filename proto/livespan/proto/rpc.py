@@ -1,4 +1,5 @@
-"""How our errors cross gRPC: a status code for its kind, and an ErrorDetail in trailing metadata so that the caller's side can
+"""How our errors cross gRPC: a status code for its kind, and an ErrorDetail in trailing metadata so that the caller's
+side can
 raise the same error again, hint and all."""
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def detail(error: LivespanError | Stop) -> bytes:
 
 
 def translate(error: grpc.RpcError, *, subject: str = "") -> LivespanError | Stop:
-    """Return the error that a failed call stands for: the collector's own where it sent one, else one by status code."""
+    """Return the error that a failed call stands for: the collector's own where it sent one, else one by status code.
+    """
     for key, value in _trailing(error):
         if key == DETAIL_KEY and isinstance(value, bytes):
             found = ErrorDetail.FromString(value)

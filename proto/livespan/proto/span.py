@@ -1,13 +1,15 @@
 """The journal span: a record as the agent writes it into the spool, and its exact OTLP bytes.
 
-The agent's thread only packs a `JournalSpan` (msgspec, about 1 us); whoever sends it builds the OTLP request by joining byte
-strings, with no protobuf object, since values that are already bytes (state, inputs, outputs) are only copied. What is built
-here parses as the protobuf message of opentelemetry-proto, byte for byte what its own encoder accepts (tests compare both).
+The agent's thread only packs a `JournalSpan` (msgspec, about 1 us); whoever sends it builds the OTLP request by
+joining byte strings, with no protobuf object, since values that are already bytes (state, inputs, outputs) are only
+copied. What is built here parses as the protobuf message of opentelemetry-proto, byte for byte what its own encoder
+accepts (tests compare both).
 
     ExportTraceServiceRequest  1: ResourceSpans*
     ResourceSpans              1: Resource  2: ScopeSpans*
     ScopeSpans                 2: Span*
-    Span                       1 trace_id  2 span_id  4 parent  5 name  6 kind  7 start  8 end  9 attributes*  13 links*  15 status
+    Span                       1 trace_id  2 span_id  4 parent  5 name  6 kind  7 start  8 end
+                               9 attributes*  13 links*  15 status
     KeyValue                   1 key  2 AnyValue
     AnyValue                   1 string  2 bool  3 int  4 double  7 bytes
 """

@@ -18,7 +18,9 @@ def check(home: Home) -> Iterator[Finding]:
     try:
         os.close(os.pidfd_open(os.getpid()))
     except OSError:
-        yield Finding("dead holders", None, "this kernel has no pidfd: a dead holder is found within half a second, not at once")
+        yield Finding(
+            "dead holders", None, "this kernel has no pidfd: a dead holder is found within half a second, not at once"
+        )
     else:
         yield Finding("dead holders", True, "found at once, by pidfd")
     address = read_address(home)

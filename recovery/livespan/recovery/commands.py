@@ -15,7 +15,9 @@ __all__ = ["resolve"]
 @click.argument("run")
 @click.argument("node")
 @click.option("--done", metavar="JSON", help="The effect happened; JSON is what the tool would have returned.")
-@click.option("--not-done", is_flag=True, help="The effect did not happen: it is run when the program is started again.")
+@click.option(
+    "--not-done", is_flag=True, help="The effect did not happen: it is run when the program is started again."
+)
 @click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
 @output_option
 @where_options
@@ -38,13 +40,19 @@ def resolve(
 
     if (done is None) is not not_done:
         raise InvalidInput(
-            "say either --done JSON or --not-done", subject="livespan resolve", hint="Without looking it up, say neither."
+            "say either --done JSON or --not-done",
+            subject="livespan resolve",
+            hint="Without looking it up, say neither.",
         )
     with open_target(where) as channel:
         ref = find_run(QueryStub(channel), run, project)
         answer = RecoveryStub(channel).Resolve(
             ResolveRequest(
-                run=ref, node_id=node, done=not not_done, output=(done or "").encode(), by=f"resolve by {getpass.getuser()}"
+                run=ref,
+                node_id=node,
+                done=not not_done,
+                output=(done or "").encode(),
+                by=f"resolve by {getpass.getuser()}",
             )
         )
     if output is OutputForm.TEXT:

@@ -107,7 +107,11 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
         event = LeaseEvent(record.text(names.LEASE_EVENT))
         told = msgspec.json.decode(record.text(names.HOLDER), type=dict[str, str | int])
         holder = ProcessId(
-            int(told["pid"]), int(told["start_time_ticks"]), str(told["boot_id"]), int(told["pid_namespace"]), str(told["host"])
+            int(told["pid"]),
+            int(told["start_time_ticks"]),
+            str(told["boot_id"]),
+            int(told["pid_namespace"]),
+            str(told["host"]),
         )
     except (ValueError, KeyError, msgspec.DecodeError):
         return None

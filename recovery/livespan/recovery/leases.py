@@ -6,9 +6,10 @@
         │   release, died, expired │   │ acquire by another, once expired or dead
         └──────────────────────────┘   └──────▶ held(epoch + 1)
 
-The epoch decides permission to *start*, and nothing else: facts of an old epoch are always kept. `admit` is asked by the committer
-just before the append of an effect's started record, so between its "yes" and the log there is no room for another holder.
-A lease lives by this process's monotonic clock; a collector that starts again gives the live ones their full time.
+The epoch decides permission to *start*, and nothing else: facts of an old epoch are always kept. `admit` is asked by
+the committer just before the append of an effect's started record, so between its "yes" and the log there is no room
+for another holder. A lease lives by this process's monotonic clock; a collector that starts again gives the live ones
+their full time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class LeaseEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One grant. `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail."""
+    """One grant.
+
+    `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail.
+    """
 
     trace_id: bytes
     project: str
@@ -81,7 +85,7 @@ class Leases:
                 raise RunHeld(
                     f"it is run by {held.holder} (epoch {held.epoch}, lease renewed until {left:.1f} s from now)",
                     subject=f"run {wanted.run_id}",
-                    hint="Wait until it ends, stop that process, or use another run id; a dead holder's lease ends by itself.",
+                    hint="Wait until it ends, stop that process, or use another run id.",
                 )
             epoch = max(self._epochs.get(wanted.trace_id, 0), last_epoch, held.epoch if held else 0) + 1
             lease = replace(wanted, epoch=epoch, expires_s=self._clock.monotonic_s() + self.lease_s)
@@ -127,7 +131,9 @@ class Leases:
             return lease is not None and not self._is_over(lease)
 
     def restore(self, lease: Lease) -> None:
-        """Take up a lease that the log shows as live: it gets its full time, as its holder could not renew it meanwhile."""
+        """Take up a lease that the log shows as live: it gets its full time, as its holder could not renew it
+        meanwhile.
+        """
         with self._lock:
             self._live[lease.trace_id] = replace(lease, expires_s=self._clock.monotonic_s() + self.lease_s)
             self._epochs[lease.trace_id] = max(self._epochs.get(lease.trace_id, 0), lease.epoch)
@@ -143,9 +149,7 @@ class Leases:
             ended = [lease for lease in self._live.values() if self._is_over(lease)]
             for lease in ended:
                 del self._live[lease.trace_id]
-        return [
-            (lease, LeaseEvent.DIED if self._is_dead(lease) else LeaseEvent.EXPIRED) for lease in ended
-        ]
+        return [(lease, LeaseEvent.DIED if self._is_dead(lease) else LeaseEvent.EXPIRED) for lease in ended]
 
     def live(self) -> list[Lease]:
         """Return the leases that are held now."""

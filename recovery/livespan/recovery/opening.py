@@ -1,4 +1,6 @@
-"""What a new life is told of the lives before it: recorded calls in batches, checkpoints, gaps, how the last life ended."""
+"""What a new life is told of the lives before it: recorded calls in batches, checkpoints, gaps, how the last life
+ended.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ def _checkpoints(run: RunHistory, content: _Content) -> tuple[list[Checkpoint], 
             try:
                 state = content(record, "state")
             except (Damaged, NotFound) as error:
-                damaged.append(f"checkpoint {record.text(names.CHECKPOINT_ID)} of scope {scope or ROOT_SCOPE}: {error.message}")
+                damaged.append(
+                    f"checkpoint {record.text(names.CHECKPOINT_ID)} of scope {scope or ROOT_SCOPE}: {error.message}"
+                )
                 continue
             found.append(
                 Checkpoint(

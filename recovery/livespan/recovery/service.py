@@ -1,4 +1,7 @@
-"""The Recovery service: messages in, leases and history asked, records out. The rules live in leases.py, opening.py, settling.py."""
+"""The Recovery service: messages in, leases and history asked, records out.
+
+The rules live in leases.py, opening.py, settling.py.
+"""
 
 from __future__ import annotations
 
@@ -99,16 +102,16 @@ class RecoveryService(RecoveryServicer):
         except (LivespanError, Stop) as error:
             await _abort(context, error)
 
-    async def Open(
-        self, request: pb.OpenRequest, context: _Call
-    ) -> AsyncIterator[pb.OpenReply]:
+    async def Open(self, request: pb.OpenRequest, context: _Call) -> AsyncIterator[pb.OpenReply]:
         try:
             self._context.activity()
             trace = _trace(request.run)
             self._leases.admit(trace, request.epoch)
             await self._context.indexed()
             run = await asyncio.to_thread(self._run, request.run)
-            for reply in await asyncio.to_thread(lambda: list(open_replies(run, self._context.history.content)) if run else []):
+            for reply in await asyncio.to_thread(
+                lambda: list(open_replies(run, self._context.history.content)) if run else []
+            ):
                 yield reply
         except (LivespanError, Stop) as error:
             await _abort(context, error)
@@ -203,8 +206,12 @@ class RecoveryService(RecoveryServicer):
         await self._context.indexed()
         run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
         if run is None:
-            raise NotFound("no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs.")
-        record, payload = settle_request(run, request, held=self._leases.held(run.trace_id), now_ns=self._context.clock.wall_ns())
+            raise NotFound(
+                "no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs."
+            )
+        record, payload = settle_request(
+            run, request, held=self._leases.held(run.trace_id), now_ns=self._context.clock.wall_ns()
+        )
         appended = await self._context.append(payload)
         await self._context.indexed()
         return pb.ResolveReply(node_id=record.node_id.hex(), log_seq=appended.first_seq)
@@ -232,7 +239,9 @@ class RecoveryService(RecoveryServicer):
         await self._context.append(lease_request(lease, event, 0, self._context.clock.wall_ns()))
 
     def _watch(self, holder: ProcessId) -> None:
-        """Learn of a local holder's death at once; a forked child may keep its socket open, so the stream cannot tell."""
+        """Learn of a local holder's death at once; a forked child may keep its socket open, so the stream cannot
+        tell.
+        """
         if not holder.is_local() or holder.pid in self._watched:
             return
         try:
@@ -284,7 +293,9 @@ def _holder(message: pb.Holder) -> ProcessId:
 
 
 def _tail_unknown(run: RunHistory | None, spool_id: str) -> bool:
-    """Return whether the last life ended without a word and the asker cannot have sent what that life's spool still held."""
+    """Return whether the last life ended without a word and the asker cannot have sent what that life's spool still
+    held.
+    """
     if run is None or run.last_lease is None:
         return False
     told = lease_from_record(run.last_lease)

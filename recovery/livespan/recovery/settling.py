@@ -42,7 +42,9 @@ def settle_request(run: RunHistory, request: ResolveRequest, *, held: bool, now_
         try:
             msgspec.json.decode(output)
         except msgspec.DecodeError as error:
-            raise InvalidInput(f"the outcome is not JSON: {error}", subject=subject, hint="Give --done '{\"id\": 7}'.") from error
+            raise InvalidInput(
+                f"the outcome is not JSON: {error}", subject=subject, hint="Give --done '{\"id\": 7}'."
+            ) from error
     return record, export_request([wire_span(_settled(run, record, request, output, now_ns), "", 0)])
 
 
@@ -85,7 +87,9 @@ def _find(run: RunHistory, prefix: str) -> tuple[Record, Record | None]:
     found = [call for node, call in run.calls.items() if node.hex().startswith(wanted)] if wanted else []
     if not found:
         raise NotFound(
-            f"no node {prefix!r}", subject=f"run {run.run_id}", hint=f"`livespan runs show {run.run_id}` shows the nodes."
+            f"no node {prefix!r}",
+            subject=f"run {run.run_id}",
+            hint=f"`livespan runs show {run.run_id}` shows the nodes.",
         )
     if len(found) > 1:
         raise InvalidInput(f"node {prefix!r} is not unique", subject=f"run {run.run_id}", hint="Give more digits.")

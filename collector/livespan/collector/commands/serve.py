@@ -23,12 +23,18 @@ _EMBEDDED_IDLE_S = 600.0
 
 @click.command()
 @where_options
-@click.option("--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]")
-@click.option("--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only.")
+@click.option(
+    "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
+)
+@click.option(
+    "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only."
+)
 @click.option("--lease-s", default=15.0, show_default=True, help="How long a run's lease lives without being renewed.")
 @click.option("--publish-s", default=2.0, show_default=True, help="Publish to the lake at least this often.")
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
-def serve(where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool) -> None:
+def serve(
+    where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool
+) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
 
     \b
@@ -51,7 +57,9 @@ def serve(where: Where, socket: Path | None, grpc_address: str, lease_s: float, 
 
 async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
-    sys.setswitchinterval(0.0005)  # the loop answers effects that wait; it must not wait 5 ms for the publisher's thread
+    sys.setswitchinterval(
+        0.0005
+    )  # the loop answers effects that wait; it must not wait 5 ms for the publisher's thread
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
 

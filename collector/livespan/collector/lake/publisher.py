@@ -291,11 +291,15 @@ class Publisher:
 
     def _published_starts(self, records: Sequence[Record], files: Sequence[LakeFile]) -> list[Record]:
         """Return, from the table, the started records of ends that come without one."""
-        starts = {(each.trace_id, each.node_id) for each in records if each.kind is RecordKind.STARTED}
+        starts: dict[_Node, int] = {}
+        for each in records:
+            if each.kind is RecordKind.STARTED:
+                node = (each.trace_id, each.node_id)
+                starts[node] = min(starts.get(node, each.log_seq), each.log_seq)
         missing: dict[_Node, int] = {}
         for each in records:
             node = (each.trace_id, each.node_id)
-            if each.kind is RecordKind.ENDED and node not in starts:
+            if each.kind is RecordKind.ENDED and starts.get(node, each.log_seq) >= each.log_seq:
                 missing[node] = max(missing.get(node, 0), each.log_seq)
         if not missing or not files:
             return []

@@ -129,7 +129,8 @@ def fold(records: Iterable[Record]) -> Iterator[tuple[Record, Record | None]]:
     for record in listed:
         key = (record.trace_id, record.node_id)
         if record.kind is RecordKind.ENDED:
-            yield record, starts.get(key)
+            started = starts.get(key)
+            yield record, started if started is not None and started.log_seq < record.log_seq else None
         elif record.kind is not RecordKind.STARTED or ends.get(key, 0) < record.log_seq:
             yield record, None
 

@@ -168,7 +168,9 @@ class FileLog:
         return SegmentReader(self._pin, self._unpin)
 
     def recyclable(self, below_seq: int) -> int:
-        """Return the `log_seq` below which `recycle(below_seq)` would let records go now, 0 where it would free nothing."""
+        """Return the `log_seq` below which `recycle(below_seq)` would let records go now, 0 where it would free
+        nothing.
+        """
         with self._lock:
             upto = 0
             for segment in self._segments[:-1]:

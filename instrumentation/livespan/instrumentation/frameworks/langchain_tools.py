@@ -46,8 +46,8 @@ def recording_run(original: _Function) -> _Function:
     def run(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         if not _readable(self, tool_input, kwargs):
             return original(self, tool_input, *args, **kwargs)
-        session, scope = calling_scope()
         request = _request(self, tool_input, kwargs)
+        session, scope = calling_scope(request.call_id)
         return session.call(scope, _site(self), request, lambda: original(self, tool_input, *args, **kwargs))
 
     return run
@@ -60,8 +60,8 @@ def recording_arun(original: _Function) -> _Function:
     async def arun(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         if not _readable(self, tool_input, kwargs):
             return await original(self, tool_input, *args, **kwargs)
-        session, scope = calling_scope()
         request = _request(self, tool_input, kwargs)
+        session, scope = calling_scope(request.call_id)
         return await session.acall(scope, _site(self), request, lambda: original(self, tool_input, *args, **kwargs))
 
     return arun

@@ -27,16 +27,27 @@ __all__ = ["calling_scope", "scoped_astream", "scoped_atask", "scoped_stream", "
 _Function: TypeAlias = Callable[..., Any]
 
 _GRAPH: Final = "__livespan_graph"
-_HOPS: Final = ("~run_in_executor.<locals>.", "~BaseChatModel._agenerate_with_cache.")
-"""Branches that LangChain starts to go on with one and the same call in a thread or task."""
+_SAME: Final = (
+    "~BaseChatModel._agenerate_with_cache.",
+    "~RunnableCallable.ainvoke.",
+    "~RunnableSeq.ainvoke.",
+    "~run_in_executor.<locals>.",
+)
+"""Branches in which LangChain and LangGraph go on, in a thread or task, with what they were doing: they name nothing."""
+_BESIDE: Final = ("~ContextThreadPoolExecutor.map.<locals>.", "~ToolNode._arun_one.")
+"""Branches in which a ToolNode makes the calls of one answer beside each other; issued ids tell these apart better."""
 
 
-def calling_scope() -> tuple[Session, Scope]:
-    """Return the session, and the scope that a call of the running code belongs to."""
+def calling_scope(call_id: str = "") -> tuple[Session, Scope]:
+    """Return the session, and the scope that a call of the running code belongs to.
+
+    Args:
+        call_id: id under which a model asked for the call.
+    """
     session, scope = active()
-    around = scope.parent
-    if around is not None and scope.untouched and scope.path.rpartition("/")[2].startswith(_HOPS):
-        scope = around
+    passed_over = (*_SAME, *_BESIDE) if call_id and call_id in scope.claims.known else _SAME
+    while scope.parent is not None and scope.path.rpartition("/")[2].startswith(passed_over):
+        scope = scope.parent
     return session, scope
 
 
@@ -106,7 +117,7 @@ def scoped_atask(original: _Function) -> _Function:
 
 
 def _enter(graph: Any) -> tuple[Session, Scope]:
-    session, around = active()
+    session, around = calling_scope()
     return session, session.enter(around, str(graph.get_name()))
 
 

@@ -178,9 +178,9 @@ class SpoolWriter:
         """Keep room for a later record that has no earlier one here; return False where there is none (`refusal`)."""
         promised = self._promised + record_bytes(reserve)
         segment = self._current
-        if segment.end + promised > segment.size or self._cut_short:
-            if self._find_room(0, 0, promised, over_caps=False) is None:
-                return False
+        full = segment.end + promised > segment.size or self._cut_short
+        if full and self._find_room(0, 0, promised, over_caps=False) is None:
+            return False
         self._promised = promised
         return True
 

@@ -1,0 +1,263 @@
+"""One home and the processes on it: started, found, killed by SIGKILL, started again.
+
+    folder/home/        the home
+    folder/pauses/      see pausing.py
+    folder/*.witness    what programs say they saw          folder/*.ledger     what effects did
+    folder/*.err        what processes print
+
+Only processes are killed that this stage started, or whose command line names its home.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from livespan.instrumentation.drain_process import drain_is_running
+from livespan.instrumentation.spool import list_writers
+from livespan.proto.errors import Damaged, LivespanError, NotFound
+from livespan.proto.home import Home
+from livespan.proto.rendezvous import locate
+from livespan.proto.rpc import open_channel
+from livespan.proto.v1.livespan_pb2 import ResolveRequest, RunRef
+from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
+from tests.crash.pausing import PauseRequest
+
+__all__ = ["Agent", "CollectorShape", "Stage", "TrialError", "wait_until"]
+
+ROOT = Path(__file__).parents[2]
+
+
+class TrialError(AssertionError):
+    """What a kill must not do has happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorShape:
+    """How the collectors of a stage are started."""
+
+    segment_bytes: int = 1 << 20
+    publish_s: float = 0.2
+    lease_s: float = 15.0
+    without: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A running program."""
+
+    run: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, step_s: float = 0.002) -> bool:
+    """Return whether the condition came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(step_s)
+    return True
+
+
+class Stage:
+    """See the module. `close` ends everything that is left on the home."""
+
+    def __init__(self, folder: Path, shape: CollectorShape | None = None) -> None:
+        self.folder = folder
+        self.home = Home(folder / "home")
+        self.pauses = folder / "pauses"
+        self.shape = shape or CollectorShape()
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.pauses.mkdir(parents=True, exist_ok=True)
+        self.home.create()
+
+    # Starting.
+
+    def start_collector(self) -> None:
+        """Start a collector; agents find it by the home."""
+        shape = self.shape
+        self._launch(
+            "tests.crash.serve",
+            "collector",
+            ["--home", str(self.home.root), "--pauses", str(self.pauses), "--segment-bytes", str(shape.segment_bytes)]
+            + ["--publish-s", str(shape.publish_s), "--lease-s", str(shape.lease_s), "--without", shape.without],
+        )
+
+    def start_drain(self) -> None:
+        """Start a drain."""
+        self._launch("tests.crash.drain", "drain", ["--home", str(self.home.root), "--pauses", str(self.pauses)])
+
+    def start_all(self) -> None:
+        """Start collector and drain, and wait for the collector."""
+        self.start_collector()
+        self.start_drain()
+        self.wait_for_collector()
+
+    def start_agent(self, run: str, shape: str, seed: int, *, without: str = "") -> Agent:
+        """Start the program, in a session of its own, so that its forks can be killed with it."""
+        words = ["--home", str(self.home.root), "--run", run, "--shape", shape, "--seed", str(seed)]
+        words += ["--folder", str(self.folder), "--without", without]
+        return Agent(run, self._launch("tests.crash.program", run, words))
+
+    def wait_for_collector(self) -> str:
+        """Return the collector's target once it serves."""
+        if not wait_until(lambda: locate(self.home) is not None, 20):
+            raise TrialError(f"no collector came up: {self.said('collector')}")
+        address = locate(self.home)
+        assert address is not None
+        return address.target
+
+    # Killing.
+
+    def kill(self, roles: Iterable[str], agents: Iterable[Agent]) -> set[str]:
+        """Send SIGKILL to every process of these roles at once, wait for their deaths, and return the roles that had any."""
+        wanted = set(roles)
+        victims: dict[int, str] = {}
+        for role in wanted - {"agent"}:
+            victims.update(dict.fromkeys(self.pids(role), role))
+        groups = [agent for agent in agents if "agent" in wanted and not agent.ended]
+        for agent in groups:
+            os.killpg(agent.process.pid, signal.SIGKILL)
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for agent in groups:
+            agent.process.wait()
+        for process in self._started:
+            if process.pid in victims:
+                process.wait()
+        if not wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in victims), 10):
+            raise TrialError("a killed process lives on")
+        return set(victims.values()) | ({"agent"} if groups else set())
+
+    def pids(self, role: str) -> list[int]:
+        """Return the processes of this home that play `role`: collector or drain."""
+        modules = {
+            "collector": ("livespan.collector", "tests.crash.serve"),
+            "drain": ("livespan.instrumentation.drain_process", "tests.crash.drain"),
+        }[role]
+        found: list[int] = []
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = Path(entry.path, "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if str(self.home.root) in words and any(module in words for module in modules):
+                found.append(int(entry.name))
+        return found
+
+    def pause(self, role: str, step: str, nth: int) -> PauseRequest:
+        """Ask a process to stand still at a step; `role` is collector, drain or agent-RUN."""
+        return PauseRequest(self.pauses, role, step, nth)
+
+    # Looking, settling, ending.
+
+    def damaged_records(self) -> list[str]:
+        """Return what cannot be read of the spool; a record that was appended, or begun, is whole or not there."""
+        found: list[str] = []
+        for folder in list_writers(self.home.spool):
+            try:
+                for _ in folder.entries(folder.watermark()):
+                    pass
+            except NotFound:
+                continue
+            except Damaged as damage:
+                found.append(str(damage))
+            finally:
+                folder.close()
+        return found
+
+    def resolve(self, run: str, node: str, output: bytes | None) -> None:
+        """Settle doubt as a person would: `output` is what the effect returned, None where it was not done."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with open_channel(self.wait_for_collector()) as channel:
+                    RecoveryStub(channel).Resolve(
+                        ResolveRequest(
+                            run=RunRef(project="default", run_id=run),
+                            node_id=node,
+                            done=output is not None,
+                            output=output or b"",
+                            by="trial",
+                        ),
+                        timeout=5,
+                    )
+                return
+            except Exception as error:  # noqa: BLE001 - any RPC error: the collector may be on its way up
+                if time.monotonic() > deadline:
+                    raise TrialError(f"{run}/{node} cannot be resolved: {error}") from error
+                time.sleep(0.05)
+
+    def drain_to_the_end(self) -> None:
+        """Wait until everything in the spool is acknowledged."""
+        if not drain_is_running(self.home):
+            self.start_drain()
+        if not wait_until(lambda: not self._unsent(), 20, 0.02):
+            raise TrialError(f"the drain leaves records unsent: {self._unsent()}; {self.said('drain')}")
+
+    def stop_collector(self) -> None:
+        """End the collector by SIGTERM: it publishes what it has."""
+        for pid in self.pids("collector"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for process in self._started:
+            if "tests.crash.serve" in process.args:  # type: ignore[operator]  # a list of ours
+                process.wait(timeout=40)
+        if not wait_until(lambda: not self.pids("collector"), 40):
+            raise TrialError("the collector does not leave")
+
+    def close(self) -> None:
+        """Kill what is left."""
+        for process in self._started:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self.kill(("collector", "drain"), ())
+
+    def said(self, name: str) -> str:
+        """Return the end of what a process printed."""
+        try:
+            return (self.folder / f"{name}.err").read_text(errors="replace")[-1500:]
+        except FileNotFoundError:
+            return ""
+
+    def _unsent(self) -> list[str]:
+        found: list[str] = []
+        for folder in list_writers(self.home.spool):
+            try:
+                if next(folder.entries(folder.watermark()), None) is not None:
+                    found.append(folder.path.name)
+            except LivespanError:
+                continue
+            finally:
+                folder.close()
+        return found
+
+    def _launch(self, module: str, name: str, words: list[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.err").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=ROOT,
+            )
+        self._started.append(process)
+        return process

@@ -1,0 +1,94 @@
+"""`instrument` and `uninstrument`: what they hook, what they refuse, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.tools import BaseTool, tool
+from langgraph import pregel
+
+from livespan.instrumentation import run_block
+from livespan.instrumentation.branches import CURRENT
+from livespan.instrumentation.frameworks import instrument, uninstrument
+from livespan.instrumentation.frameworks.langgraph import LangGraphInstrumentor
+from livespan.proto.errors import InvalidInput
+from livespan.proto.node import NodeType
+from tests.instrumentation.fake_session import Tape
+
+HOOKED: list[tuple[Any, str]] = [
+    (BaseChatModel, "_generate_with_cache"),
+    (BaseChatModel, "_agenerate_with_cache"),
+    (BaseChatModel, "agenerate"),
+    (BaseChatModel, "stream"),
+    (BaseChatModel, "astream"),
+    (BaseTool, "run"),
+    (BaseTool, "arun"),
+    (pregel.Pregel, "stream"),
+    (pregel.Pregel, "astream"),
+    (pregel._runner, "run_with_retry"),
+    (pregel._runner, "arun_with_retry"),
+]
+
+
+@pytest.fixture(autouse=True)
+def put_back() -> Iterator[None]:
+    yield
+    uninstrument()
+
+
+def test_everything_hooked_is_put_back() -> None:
+    before = [vars(owner)[name] for owner, name in HOOKED]
+    assert instrument() == ("langgraph",)
+    during = [vars(owner)[name] for owner, name in HOOKED]
+    assert all(new is not old for new, old in zip(during, before, strict=True))
+    assert instrument(["langgraph"]) == ("langgraph",)
+    assert [vars(owner)[name] for owner, name in HOOKED] == during
+    uninstrument()
+    uninstrument()
+    assert [vars(owner)[name] for owner, name in HOOKED] == before
+
+
+def test_a_framework_that_is_not_known_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="Known are: langgraph"):
+        instrument(["langgraff"])
+
+
+def test_a_version_that_is_not_supported_is_refused_with_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LangGraphInstrumentor, "instrumentation_dependencies", lambda _: ("langgraph >= 99",))
+    before = BaseTool.run
+    with pytest.raises(InvalidInput, match="langgraph >= 99; found is langgraph 1"):
+        instrument()
+    assert BaseTool.run is before
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="no in-doubt policy"):
+        instrument(in_doubt={"charge": "maybe"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]  # that is the point
+
+
+def test_where_a_name_is_missing_nothing_stays_hooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [vars(owner)[name] for owner, name in HOOKED[:-1]]
+    monkeypatch.delattr(pregel._runner, "arun_with_retry")
+    with pytest.raises(AttributeError, match="arun_with_retry"):
+        instrument()
+    assert [vars(owner)[name] for owner, name in HOOKED[:-1]] == before
+
+
+def test_outside_of_a_run_calls_go_to_the_implicit_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    @tool
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    instrument()
+    tape = Tape()
+    with tape.life() as session:
+        monkeypatch.setattr(run_block, "_implicit_run", lambda: SimpleNamespace(session=session))
+        token = CURRENT.set(None)
+        look.invoke({})
+        CURRENT.reset(token)
+    assert tape.scopes(NodeType.TOOL) == ["/"]
