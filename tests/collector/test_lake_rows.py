@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from tests.collector.stand import START_NS
 
-from livespan.collector.lake.rows import READ_COLUMNS, Stored, node_rows, node_table, records_of
+from livespan.collector.lake.read_back import READ_COLUMNS, records_of
+from livespan.collector.lake.rows import Stored, node_rows, node_table
 from livespan.proto import attributes as names
 from livespan.proto.ids import trace_id
 from livespan.proto.record import Large, Record, RecordKind

@@ -353,7 +353,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             with run:
                 walk(told.shape, branches, run)
-    except ls.RunStopped as error:
+    except (ls.RunStopped, ls.Unavailable) as error:
         say_stopped(error)
         return STOPPED
     stage().witness.write(Line("finished", stage().life))

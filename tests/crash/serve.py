@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livespan.collector.commands.serve import run_collector
@@ -14,6 +15,20 @@ from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
 from tests.crash import mutations
 from tests.crash.pausing import PauseHook
+
+RECYCLED = "recycled"
+
+def counting_recycles(pauses: Path) -> Callable[[str], None]:
+    """Return the pause hook; it also leaves a byte in `recycled` for each log segment that is freed."""
+    pause = PauseHook(pauses, "collector")
+    count = os.open(pauses / RECYCLED, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def passed(step: str) -> None:
+        if step == "log.recycle":
+            os.write(count, b".")
+        pause(step)
+
+    return passed
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     collector = Collector(
         Home(told.home),
         CollectorSettings(segment_bytes=told.segment_bytes, publish_s=told.publish_s, lease_s=told.lease_s),
-        faults=PauseHook(told.pauses, "collector"),
+        faults=counting_recycles(told.pauses),
     )
     asyncio.run(run_collector(collector, quiet=True))
     return 0

@@ -72,13 +72,19 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, step_s: float = 
 
 
 class Stage:
-    """See the module. `close` ends everything that is left on the home."""
+    """See the module. `close` ends everything that is left on the home.
+
+    Attributes:
+        collectors_killed: how many kills took a collector: after one, a program that is just opening its run may have to
+            be started again.
+    """
 
     def __init__(self, folder: Path, shape: CollectorShape | None = None) -> None:
         self.folder = folder
         self.home = Home(folder / "home")
         self.pauses = folder / "pauses"
         self.shape = shape or CollectorShape()
+        self.collectors_killed = 0
         self._started: list[subprocess.Popen[bytes]] = []
         self.pauses.mkdir(parents=True, exist_ok=True)
         self.home.create()
@@ -125,6 +131,7 @@ class Stage:
         """Send SIGKILL to every process of these roles at once, wait for their deaths, and return the roles that had any."""
         wanted = set(roles)
         victims: dict[int, str] = {}
+        self.collectors_killed += "collector" in wanted
         for role in wanted - {"agent"}:
             victims.update(dict.fromkeys(self.pids(role), role))
         groups = [agent for agent in agents if "agent" in wanted and not agent.ended]

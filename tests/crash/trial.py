@@ -32,6 +32,7 @@ _LIVES: Final = 60
 _AT_STEP_S: Final = 4.0
 _RUN_S: Final = 60.0
 _AGENT_STEPS: Final = ("llm", "between", "intent.", "effect", "after", "append")
+_AWAY: Final = ("Unavailable", "EffectUnavailable")
 _IN_ROOT: Final = {"single": ("b0.",), "restore": ("b0.",), "asyncio": ("b0.",), "fork": ("b0.", "b2."), "threads8": ()}
 """Steps of which branches have their checkpoints where the run itself is."""
 
@@ -133,9 +134,13 @@ def _ended(stage: Stage, run: _Progress, without: str) -> None:
         return
     stopped = [line for line in lines if line.what == "stopped"]
     if code > 0:
-        if code != 5 or not stopped or stopped[-1].name != "InDoubt":
+        reason = stopped[-1].name if stopped else ""
+        if code == 5 and reason == "InDoubt":
+            _settle(stage, run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
+        elif code == 5 and reason in _AWAY and stage.collectors_killed:
+            stage.wait_for_collector()
+        else:
             raise TrialError(f"{run.plan.run} ended by itself with code {code}: {stage.said(run.plan.run)}")
-        _settle(stage, run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
     run.lives += 1
     if run.lives > _LIVES:
         raise TrialError(f"{run.plan.run} does not end in {_LIVES} lives")

@@ -3,8 +3,8 @@
     with tape.life() as session: ...             a run's next life, from what the tape holds
     with tape.life(killed_after=7) as session:   it is killed as soon as the tape holds 7 records
 
-Being killed is a BaseException at the write, and at every later one. What a real kill does beside it (threads that end in the
-middle of a body) is not played; tests with real processes do that.
+Being killed is a BaseException at the write, and at every later one. What a real kill does beside it (threads that end
+in the middle of a body) is not played; tests with real processes do that.
 """
 
 from __future__ import annotations
@@ -121,6 +121,15 @@ class Tape:
     def calls(self, type_: NodeType, kind: str = "started") -> list[Line]:
         """Return the records of one kind of calls."""
         return [line for line in self.lines if line.type == type_ and line.kind == kind]
+
+    def open_calls(self) -> list[Line]:
+        """Return the starts of the calls that have no end."""
+        ended = {line.node_id for line in self.lines if line.kind != "started"}
+        return [
+            line
+            for line in self.lines
+            if line.kind == "started" and line.type != NodeType.BRANCH and line.node_id not in ended
+        ]
 
     def scopes(self, type_: NodeType) -> list[str]:
         """Return the scopes in which calls were made, sorted."""

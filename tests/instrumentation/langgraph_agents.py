@@ -81,11 +81,10 @@ def asked_of(server: ModelServer, label: str = "agent") -> int:
     return server.counts(label).requests
 
 
-def order_agent(
-    server: ModelServer, tools: Sequence[BaseTool] = (look_up_order, check_stock, charge_card), **more: Any
-) -> Any:
+def order_agent(server: ModelServer, label: str = "agent", **more: Any) -> Any:
     """Return an agent that reads twice, charges once and says so."""
-    return create_agent(model_of(server), list(tools), **more)
+    tools: list[BaseTool] = [look_up_order, check_stock, charge_card]
+    return create_agent(model_of(server, label), tools, **more)
 
 
 def run_agent(agent: Any, *, use_async: bool = False) -> list[BaseMessage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.tools import BaseTool, tool
 from langgraph import pregel
+from tests.instrumentation.fake_session import Tape
 
 from livespan.instrumentation import run_block
 from livespan.instrumentation.branches import CURRENT
@@ -17,8 +19,8 @@ from livespan.instrumentation.frameworks import instrument, uninstrument
 from livespan.instrumentation.frameworks.langgraph import LangGraphInstrumentor
 from livespan.proto.errors import InvalidInput
 from livespan.proto.node import NodeType
-from tests.instrumentation.fake_session import Tape
 
+RUNNER: Any = import_module("langgraph.pregel._runner")
 HOOKED: list[tuple[Any, str]] = [
     (BaseChatModel, "_generate_with_cache"),
     (BaseChatModel, "_agenerate_with_cache"),
@@ -29,8 +31,8 @@ HOOKED: list[tuple[Any, str]] = [
     (BaseTool, "arun"),
     (pregel.Pregel, "stream"),
     (pregel.Pregel, "astream"),
-    (pregel._runner, "run_with_retry"),
-    (pregel._runner, "arun_with_retry"),
+    (RUNNER, "run_with_retry"),
+    (RUNNER, "arun_with_retry"),
 ]
 
 
@@ -58,7 +60,11 @@ def test_a_framework_that_is_not_known_is_refused() -> None:
 
 
 def test_a_version_that_is_not_supported_is_refused_with_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LangGraphInstrumentor, "instrumentation_dependencies", lambda _: ("langgraph >= 99",))
+    def too_new(instrumentor: LangGraphInstrumentor) -> tuple[str, ...]:
+        del instrumentor
+        return ("langgraph >= 99",)
+
+    monkeypatch.setattr(LangGraphInstrumentor, "instrumentation_dependencies", too_new)
     before = BaseTool.run
     with pytest.raises(InvalidInput, match="langgraph >= 99; found is langgraph 1"):
         instrument()
@@ -72,7 +78,7 @@ def test_a_policy_that_is_none_is_refused() -> None:
 
 def test_where_a_name_is_missing_nothing_stays_hooked(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [vars(owner)[name] for owner, name in HOOKED[:-1]]
-    monkeypatch.delattr(pregel._runner, "arun_with_retry")
+    monkeypatch.delattr(RUNNER, "arun_with_retry")
     with pytest.raises(AttributeError, match="arun_with_retry"):
         instrument()
     assert [vars(owner)[name] for owner, name in HOOKED[:-1]] == before

@@ -1,10 +1,9 @@
-"""Graphs of the user's own, recorded: parallel nodes and tools, ToolNode, subgraphs, sub-agents; and their second lives."""
+"""Graphs of the user's own, recorded: parallel nodes and tools, ToolNode, subgraphs, sub-agents."""
 
 from __future__ import annotations
 
 import asyncio
 import operator
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any, TypedDict, cast
@@ -15,12 +14,6 @@ from langchain_core.tools import tool
 from langgraph import graph as graphs
 from langgraph import prebuilt
 from langgraph.types import Send
-
-from livespan.instrumentation.decorators import tool as recorded_tool
-from livespan.instrumentation.frameworks import instrument, uninstrument
-from livespan.proto.errors import InDoubt, RunStopped
-from livespan.proto.node import NodeType
-from livespan.replay.testing import Conversation, ModelServer, Reply, ToolCall, plain_script
 from tests.instrumentation.fake_session import Killed, Tape
 from tests.instrumentation.langgraph_agents import (
     RAN,
@@ -31,15 +24,28 @@ from tests.instrumentation.langgraph_agents import (
     model_of,
 )
 
+from livespan.instrumentation.decorators import tool as recorded_tool
+from livespan.instrumentation.frameworks import instrument, uninstrument
+from livespan.proto import attributes as names
+from livespan.proto.errors import InDoubt, RunStopped
+from livespan.proto.node import NodeType
+from livespan.replay.testing import Conversation, ModelServer, Reply, ToolCall, plain_script
+
 both = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
 # The signatures of these are only partly typed in their own packages.
 StateGraph: Callable[..., Any] = cast("Any", graphs).StateGraph
 ToolNode: Callable[..., Any] = cast("Any", prebuilt).ToolNode
 
 
+def newer(old: int, new: int) -> int:
+    """Keep what was written last."""
+    del old
+    return new
+
+
 class State(TypedDict):
     out: Annotated[list[Any], operator.add]
-    n: Annotated[int, lambda old, new: new]
+    n: Annotated[int, newer]
 
 
 class Chat(TypedDict):
@@ -90,41 +96,41 @@ def agree(program: Callable[[], Any], server: ModelServer, *labels: str) -> Tape
 
 @both
 def test_three_parallel_effects_each_run_once_wherever_the_run_is_killed(use_async: bool) -> None:
-    def program(server: ModelServer) -> str:
-        agent = create_agent(model_of(server), [ship])
-        state = one_of(agent, {"messages": [HumanMessage("ship")]}, use_async=use_async)
-        return str(state["messages"][-1].content)
+    with ModelServer(three_parcels, random_ids=True) as server:
 
-    whole = Tape()
-    with ModelServer(three_parcels, random_ids=True) as server, whole.life():
-        program(server)
-    doubts = 0
-    for killed_after in range(2, len(whole.lines) + 1, 2):
-        RAN.clear()
-        with ModelServer(three_parcels, random_ids=True) as server:
+        def program() -> str:
+            agent = create_agent(model_of(server), [ship])
+            state = one_of(agent, {"messages": [HumanMessage("ship")]}, use_async=use_async)
+            return str(state["messages"][-1].content)
+
+        whole = Tape()
+        with whole.life():
+            program()
+        doubts = 0
+        for killed_after in range(2, len(whole.lines) + 1, 2):
+            RAN.clear()
             tape = Tape()
             with suppress(Killed, AttributeError), tape.life(killed_after):
-                program(server)
-            starts = Counter(line.node_id for line in tape.lines if line.name == "ship")
+                program()
+            in_doubt = any(line.attributes.get(names.EFFECT) for line in tape.open_calls())
             try:
                 with tape.life():
-                    text = program(server)
+                    text = program()
             except (InDoubt, RunStopped):
-                assert 1 in starts.values()
+                assert in_doubt
                 doubts += 1
                 continue
-            assert RAN["ship"] == 3
+            assert not in_doubt
             assert (RAN["ship a"], RAN["ship b"]) == (1, 2)
-            assert sorted(text.split(" / ")[0].split()[0]) == ["a"]
             assert len(set(text.split(" / "))) == 3
-    assert doubts >= 1
+        assert doubts >= 1
 
 
 @both
 def test_a_tool_node_makes_the_calls_of_one_message_beside_each_other(use_async: bool) -> None:
     graph = StateGraph(Chat)
     with ModelServer(three_parcels, random_ids=True) as server:
-        model = model_of(server).bind_tools([ship])
+        model = cast("Any", model_of(server)).bind_tools([ship])
 
         async def ask_async(state: Chat) -> Any:
             return {"messages": [await model.ainvoke(state["messages"])]}
@@ -222,12 +228,16 @@ def test_a_subgraph_and_a_sub_agent_in_parallel_sends_keep_their_scopes(use_asyn
             answer = await helper.ainvoke({"messages": [HumanMessage("help")]})
             return {"out": [answer["messages"][-1].content]}
 
+        def spread(state: State) -> list[Send]:
+            del state
+            return [Send(node, {"out": [], "n": n}) for n, node in enumerate(("sub", "sub", "ask", "ask"))]
+
         outer = StateGraph(State)
         outer.add_node("sub", subgraph)
         outer.add_node("ask", ask_helper_async if use_async else ask_helper)
         outer.add_conditional_edges(
             graphs.START,
-            lambda _: [Send(node, {"out": [], "n": n}) for n, node in enumerate(("sub", "sub", "ask", "ask"))],
+            spread,
         )
         built = outer.compile(name="outer")
 
@@ -281,19 +291,18 @@ def test_an_agent_in_a_tool_is_entered_again_and_its_own_calls_are_answered(use_
 
         whole = agree(program, server, "agent", "helper")
         assert (asked_of(server), asked_of(server, "helper")) == (2, 4)
-        for killed_after in range(3, len(whole.lines), 3):
+        for killed_after in range(3, len(whole.lines), 4):
             RAN.clear()
             before = asked_of(server) + asked_of(server, "helper")
             tape = Tape()
             with suppress(Killed, AttributeError), tape.life(killed_after):
                 program()
-            begun = sum(1 for line in tape.calls(NodeType.PROMPT))
-            ended = sum(1 for line in tape.calls(NodeType.PROMPT, "ended"))
+            prompts = sum(line.type == NodeType.PROMPT for line in tape.open_calls())
             with tape.life():
                 assert program() == "done: done: order-17: 3 left"
             # What was answered is not asked again; what was asked when it was killed, at most once more.
             asked = asked_of(server) + asked_of(server, "helper") - before
-            assert asked <= 6 + begun - ended
+            assert asked <= 6 + prompts
 
 
 @both

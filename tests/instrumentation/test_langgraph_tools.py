@@ -13,6 +13,8 @@ from langgraph import graph as graphs
 from langgraph import prebuilt
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Send, interrupt
+from tests.instrumentation.fake_session import Killed, Tape
+from tests.instrumentation.langgraph_agents import RAN, create_agent, model_of, shape
 
 from livespan.instrumentation.core import NotDone
 from livespan.instrumentation.decorators import tool as recorded_tool
@@ -22,8 +24,6 @@ from livespan.proto.codec import decode, encode
 from livespan.proto.errors import InDoubt, RecordedError, Unrecordable
 from livespan.proto.node import NodeType
 from livespan.replay.testing import Conversation, ModelServer, Reply, ToolCall
-from tests.instrumentation.fake_session import Killed, Tape
-from tests.instrumentation.langgraph_agents import RAN, create_agent, model_of, shape
 
 both = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
 StateGraph: Callable[..., Any] = cast("Any", graphs).StateGraph
@@ -78,10 +78,20 @@ def test_an_error_that_became_a_message_becomes_the_same_message_again(use_async
     with ModelServer(call_once, random_ids=True) as server:
 
         def program() -> Any:
-            node = ToolNode([pay], handle_tool_errors=handled)
-            agent = create_agent(model_of(server), node)
-            asked = {"messages": [HumanMessage("good")]}
-            state = asyncio.run(agent.ainvoke(asked)) if use_async else agent.invoke(asked)
+            model = cast("Any", model_of(server)).bind_tools([pay])
+
+            def ask(state: graphs.MessagesState) -> Any:
+                return {"messages": [model.invoke(state["messages"])]}
+
+            graph = StateGraph(graphs.MessagesState)
+            graph.add_node("ask", ask)
+            graph.add_node("tools", ToolNode([pay], handle_tool_errors=handled))
+            graph.add_edge(graphs.START, "ask")
+            graph.add_conditional_edges("ask", prebuilt.tools_condition)
+            graph.add_edge("tools", "ask")
+            built = graph.compile()
+            asked = {"messages": [HumanMessage("good", id="asked")]}
+            state = asyncio.run(built.ainvoke(asked)) if use_async else built.invoke(asked)
             return shape(state["messages"])
 
         if handled:
@@ -155,7 +165,7 @@ def test_bad_arguments_are_no_call(use_async: bool) -> None:
 
         def program() -> Any:
             agent = create_agent(model_of(server), [pay])
-            asked = {"messages": [HumanMessage("bad")]}
+            asked = {"messages": [HumanMessage("bad", id="asked")]}
             state = asyncio.run(agent.ainvoke(asked)) if use_async else agent.invoke(asked)
             return shape(state["messages"])
 
@@ -192,9 +202,11 @@ def test_what_tools_return_comes_back_with_its_type(use_async: bool) -> None:
 
     def asked() -> list[tuple[BaseTool, Any]]:
         calls: list[tuple[BaseTool, Any]] = [(as_dict, {})]
-        for subject in (as_dict, with_artifact, command):
-            calls.append((subject, {"type": "tool_call", "name": subject.name, "args": {}, "id": f"id-{subject.name}"}))
-        return calls
+        for_model = (as_dict, with_artifact, command)
+        return [
+            *calls,
+            *[(one, {"type": "tool_call", "name": one.name, "args": {}, "id": one.name}) for one in for_model],
+        ]
 
     def program() -> list[Any]:
         return asyncio.run(all_async()) if use_async else [subject.invoke(call) for subject, call in asked()]
@@ -209,8 +221,8 @@ def test_what_tools_return_comes_back_with_its_type(use_async: bool) -> None:
 
 
 def test_a_command_with_sends_is_held_with_its_types() -> None:
-    command = Command(update=[("messages", [AIMessage("a")])], goto=Send("node", {"x": 1}))
-    again = decode(encode(command))
+    command: Command[Any] = Command(update=[("messages", [AIMessage("a")])], goto=Send("node", {"x": 1}))
+    again = cast("Any", decode(encode(command)))
     assert again == command
     assert type(again.goto) is Send
     assert type(again.update[0]) is tuple

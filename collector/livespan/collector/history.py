@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from livespan.collector.hot import HotTier
 from livespan.collector.lake.content import FrameSource
+from livespan.collector.lake.read_back import records_of
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW, Stored, records_of
+from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW, Stored
 from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Damaged, NotFound

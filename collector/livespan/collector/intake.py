@@ -16,7 +16,7 @@ from functools import partial
 from livespan.collector.hot import HotTier
 from livespan.collector.log.committer import Committer, Outcome
 from livespan.collector.log.protocol import Appended
-from livespan.proto.errors import Closed, InvalidInput, Unavailable
+from livespan.proto.errors import InvalidInput, Unavailable
 from livespan.proto.otlp import Request
 
 __all__ = ["Intake", "IntakeCounts"]
@@ -65,7 +65,7 @@ class Intake:
     ) -> Appended:
         """Append a request that was parsed already."""
         if self._closed:
-            raise Closed("the collector is closing", hint="Try again; it may be started anew.")
+            raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
         count = request.count()
         if count == 0:
             raise InvalidInput("a request without spans has nothing to append")

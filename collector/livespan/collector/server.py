@@ -122,6 +122,12 @@ class Collector:
     async def close(self) -> None:
         """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
         self._lock.withdraw()
+        try:
+            await self._wind_down()
+        finally:
+            self._close_opened()
+
+    async def _wind_down(self) -> None:
         self._intake.close()
         await self._health.serving(False)
         for closing in reversed(self._context.closing):
@@ -130,7 +136,6 @@ class Collector:
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
         await asyncio.to_thread(self._publisher.close)
-        self._close_opened()
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -162,6 +167,7 @@ class Collector:
             faults=self._faults,
         )
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
+        self._opened.append(self._committer.close)
         self._intake = Intake(self._committer, self._hot)
         self._server = grpc.aio.server(
             options=[
@@ -195,9 +201,13 @@ class Collector:
             point.load()(self._server, self._context)
         await asyncio.to_thread(self._replay)
         self._publisher.start()
-        for starting in self._context.starting:
-            await starting()
-        await self._listen()
+        try:
+            for starting in self._context.starting:
+                await starting()
+            await self._listen()
+        except BaseException:
+            await self._wind_down()
+            raise
 
     def _replay(self) -> None:
         """Bring back what the log holds and the lake does not, and tell recovery of leases and lives."""
@@ -235,11 +245,10 @@ class Collector:
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
         upto = self._log.recyclable(below)
-        if not upto:
-            return
-        if not self._intake.closed:
-            for payload in self._context.admission.snapshot(upto):
-                asyncio.run_coroutine_threadsafe(self._intake.append(payload), loop).result(self._settings.drain_s)
+        if not upto or self._intake.closed:
+            return  # at the end nothing can be said again: the next life lets these segments go
+        for payload in self._context.admission.snapshot(upto):
+            asyncio.run_coroutine_threadsafe(self._intake.append(payload), loop).result(self._settings.drain_s)
         self._log.recycle(upto)
 
     def _touch(self) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.outbound import Outgoing, batches, to_wire
+from livespan.instrumentation.refused import Refused
 from livespan.instrumentation.spool import WriterFolder, list_writers
-from livespan.proto.errors import Damaged, NotFound
+from livespan.proto.errors import Damaged, InvalidInput, NotFound
 from livespan.proto.span import export_request
 
 __all__ = ["adopt"]
@@ -25,10 +26,11 @@ def adopt(spool: Path, client: CollectorClient) -> int:
         Unavailable: the collector cannot be reached or has no room; nothing was lost, nothing may be resumed yet.
     """
     sent = 0
+    refused = Refused(spool)
     for folder in list_writers(spool):
         try:
             if not folder.alive():
-                sent += _adopt(folder, client)
+                sent += _adopt(folder, client, refused)
         except NotFound:
             continue  # the drain was faster, and has cleared it away
         finally:
@@ -36,12 +38,13 @@ def adopt(spool: Path, client: CollectorClient) -> int:
     return sent
 
 
-def _adopt(folder: WriterFolder, client: CollectorClient) -> int:
+def _adopt(folder: WriterFolder, client: CollectorClient, refused: Refused) -> int:
     sent = 0
     while True:
         try:
-            for batch in batches(_entries(folder)):
-                client.export(export_request([span.wire for span in batch]))
+            for batch in batches(_entries(folder, refused)):
+                if not _taken(client, batch):
+                    refused.send_apart(client, folder.writer, batch)
                 folder.advance(batch[-1].entry.end)
                 sent += len(batch)
             return sent
@@ -49,8 +52,18 @@ def _adopt(folder: WriterFolder, client: CollectorClient) -> int:
             folder.advance(folder.skip_damaged(damage))
 
 
-def _entries(folder: WriterFolder) -> Iterator[Outgoing]:
+def _taken(client: CollectorClient, batch: list[Outgoing]) -> bool:
+    """Send a batch; return whether the collector took all of it."""
+    try:
+        return client.rejected_spans(client.export(export_request([span.wire for span in batch]))) == 0
+    except InvalidInput:
+        return False
+
+
+def _entries(folder: WriterFolder, refused: Refused) -> Iterator[Outgoing]:
     for entry in folder.entries(folder.watermark()):
         wire = to_wire(entry, folder.writer)
-        if wire is not None:
-            yield Outgoing(entry, wire)
+        if wire is None:
+            refused.keep(folder.writer, entry.seq, entry.head + entry.body)
+            continue
+        yield Outgoing(entry, wire)

@@ -13,23 +13,30 @@ So a spool that is lost later can only mean "asked again" or "in doubt", never a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from livespan.instrumentation.outbound import MAX_BATCH_BYTES, EntryKind, decode_head, to_wire
-from livespan.instrumentation.spool import Entry, Spool, list_writers
+from livespan.instrumentation.spool import Entry, Spool, WriterFolder, list_writers
 from livespan.proto.errors import Damaged, NotFound, Unavailable
 from livespan.proto.span import WireSpan
 
-__all__ = ["Barrier"]
+__all__ = ["Barrier", "Unacknowledged"]
 
 _POLL_S: Final = 0.0005
-_SMALL_BYTES: Final = 64 * 1024
+
+
+class Unacknowledged(NamedTuple):
+    """What of a run is not acknowledged yet: its records, and, by writer, the sequence number up to which they go."""
+
+    spans: list[WireSpan]
+    upto: dict[str, int]
 
 
 class Barrier:
-    """Collects what must go with an effect's start.
+    """Collects what must go with an effect's start. One per run and process; thread-safe.
 
     Args:
         spool: this process's.
@@ -41,8 +48,14 @@ class Barrier:
         self._spool = spool
         self._folder = folder
         self._family = family
+        self._acknowledged: dict[str, int] = {}
 
-    def collect(self, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> list[WireSpan]:
+    def acknowledged(self, upto: Mapping[str, int]) -> None:
+        """Note that what `collect` returned has reached the log; it need not go again, however far the drain is."""
+        for writer, seq in upto.items():
+            self._acknowledged[writer] = max(seq, self._acknowledged.get(writer, 0))
+
+    def collect(self, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> Unacknowledged:
         """Return the run's unacknowledged records, in each writer's order, once they are at most 3 MB.
 
         Args:
@@ -55,9 +68,9 @@ class Barrier:
         """
         kicked = False
         while True:
-            spans = self._spans(trace_id)
-            if spans is not None:
-                return spans
+            found = self._look(trace_id)
+            if found is not None:
+                return found
             if not kicked:
                 kick()
                 kicked = True
@@ -69,11 +82,17 @@ class Barrier:
                 )
             time.sleep(_POLL_S)
 
-    def _spans(self, trace_id: bytes) -> list[WireSpan] | None:
+    def _look(self, trace_id: bytes) -> Unacknowledged | None:
+        """Return what is not acknowledged now, or None where that is more than may go at once."""
         spans: list[WireSpan] = []
+        upto: dict[str, int] = {}
         size = 0
         for writer, entries in self._backlogs():
+            done = self._acknowledged.get(writer, 0)
             for entry in entries:
+                if entry.seq <= done:
+                    continue
+                upto[writer] = entry.seq
                 if entry.kind != EntryKind.JOURNAL or decode_head(entry.head).trace_id != trace_id:
                     continue
                 wire = to_wire(entry, writer)
@@ -83,7 +102,7 @@ class Barrier:
                 if size > MAX_BATCH_BYTES:
                     return None
                 spans.append(wire)
-        return spans
+        return Unacknowledged(spans, upto)
 
     def _backlogs(self) -> Iterator[tuple[str, Iterable[Entry]]]:
         own: set[str] = set()
@@ -94,8 +113,14 @@ class Barrier:
             if folder.family != self._family or folder.writer in own:
                 continue
             try:
-                yield folder.writer, list(folder.entries(folder.watermark()))
-            except (NotFound, Damaged):
-                continue  # gone means acknowledged; what is damaged cannot be sent by anybody
+                yield folder.writer, _readable(folder)
             finally:
                 folder.close()
+
+
+def _readable(folder: WriterFolder) -> list[Entry]:
+    """Return a writer's entries up to the first that is damaged: the drain passes that over, and sends what follows."""
+    found: list[Entry] = []
+    with suppress(NotFound, Damaged):  # gone means acknowledged
+        found.extend(folder.entries(folder.watermark()))
+    return found

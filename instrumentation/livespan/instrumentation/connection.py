@@ -40,7 +40,7 @@ class Connection:
         warning = self.home.warning()
         if warning:
             print(f"livespan: {warning}", file=sys.stderr)
-        self._client = CollectorClient(self.endpoint or ensure(self.home))
+        self._client: CollectorClient | None = None
         self.family = random_hex(6)
         self.spool = Spool(
             self.home.spool,
@@ -56,15 +56,21 @@ class Connection:
         """Return the collector's client.
 
         Args:
-            fresh: a call failed; where the home's own collector is gone, start it again.
+            fresh: a call failed, or the last one is long ago; where the home's own collector is gone, start it again.
+
+        Raises:
+            CollectorMissing, Unavailable: no collector can be had.
         """
-        if fresh and not self.endpoint:
-            with self._lock:
-                target = ensure(self.home)
-                if target != self._client.target:
-                    self._client.close()
-                    self._client = CollectorClient(target)
-        return self._client
+        found = self._client
+        if found is not None and (self.endpoint or not fresh):
+            return found
+        with self._lock:
+            target = self.endpoint or ensure(self.home)
+            found = self._client
+            if found is None or target != found.target:
+                # The old one is not closed: another thread may be in the middle of a call, which fails by itself.
+                found = self._client = CollectorClient(target)
+            return found
 
     def kick_drain(self) -> None:
         """See to it that a drain runs."""
@@ -75,7 +81,7 @@ def connection(settings: AgentSettings) -> Connection:
     """Return the connection of this process to a home.
 
     Raises:
-        InvalidInput, Unavailable, CollectorMissing: the home cannot be used, or no collector can be had.
+        InvalidInput, Unavailable: the home cannot be used. No collector is needed yet.
     """
     key = (settings.home.root, settings.endpoint)
     with _lock:

@@ -179,10 +179,7 @@ def _recorded(
     ignore: tuple[str, ...],
 ) -> Callable[..., Any]:
     name = name or function.__name__
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidInput(
-            "a generator cannot be recorded as one call", subject=name, hint="Decorate what it calls, or return a list."
-        )
+    _refuse_generators(function, name)
     site = CallSite.of(kind, name, effect=effect, in_doubt=policy(in_doubt, name), not_done_on=not_done_on)
     binder = bind(function)
     unknown = set(ignore) - set(inspect.signature(function).parameters)
@@ -216,12 +213,22 @@ def _recorded(
     return _marked(recorded)
 
 
+def _refuse_generators(function: Callable[..., Any], name: str) -> None:
+    """A generator's body runs when its caller asks for items: after the call, and outside of its scope."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidInput(
+            "a generator cannot be recorded as one call", subject=name, hint="Decorate what it calls, or return a list."
+        )
+
+
 def _marked(wrapper: Callable[..., Any]) -> Callable[..., Any]:
     wrapper.__dict__[_MARK] = True
     return wrapper
 
 
 def _scoped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    _refuse_generators(function, name)
+
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

@@ -12,7 +12,6 @@ sent twice is one record.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ from typing import Final
 
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.outbound import Outgoing, batches, to_wire
+from livespan.instrumentation.refused import Refused
 from livespan.instrumentation.spool import WakeSource, WriterFolder, list_writers, remove_unborn
-from livespan.proto.errors import Damaged, ErrorKind, InvalidInput, LivespanError, NotFound
+from livespan.proto.errors import Damaged, InvalidInput, LivespanError, NotFound
 from livespan.proto.span import export_request
 
 __all__ = ["Drain", "Pause", "no_pause"]
@@ -62,6 +62,7 @@ class Drain:
         self._connect = connect
         self._leave_after_s = leave_after_s
         self._pause = pause
+        self._refused = Refused(spool)
         self._wake = WakeSource(spool)
         self._clients: dict[str, CollectorClient] = {}
         self._folders: dict[str, WriterFolder] = {}
@@ -150,9 +151,11 @@ class Drain:
             while flying and client is not None:
                 acknowledged |= self._settle(folder, client, *flying.popleft())
             self._failed_s = 0.0
+        except NotFound:
+            raise
         except LivespanError as error:
-            if error.kind is ErrorKind.DAMAGED or error.kind is ErrorKind.NOT_FOUND:
-                raise
+            if isinstance(error, Damaged) and self._settle_all(folder, client, flying):
+                raise  # all that stands before it is acknowledged: it may be passed over
             self.counts["failed_requests"] += 1
             self._failed_s = min(max(self._failed_s * 2, _BACKOFF_S[0]), _BACKOFF_S[1])
             lost = self._clients.pop(endpoint, None)
@@ -160,10 +163,24 @@ class Drain:
                 lost.close()
         return acknowledged
 
+    def _settle_all(
+        self,
+        folder: WriterFolder,
+        client: CollectorClient | None,
+        flying: deque[tuple[list[Outgoing], Callable[[], bytes]]],
+    ) -> bool:
+        """Wait for what is under way; return whether all of it is acknowledged."""
+        try:
+            while flying and client is not None:
+                self._settle(folder, client, *flying.popleft())
+        except LivespanError:
+            return False
+        return True
+
     def _settle(
         self, folder: WriterFolder, client: CollectorClient, batch: list[Outgoing], answer: Callable[[], bytes]
     ) -> bool:
-        """Wait for a request's acknowledgement and note it; send it in halves where the collector refuses it for
+        """Wait for a request's acknowledgement and note it; send it span by span where the collector refuses it for
         good.
         """
         try:
@@ -172,41 +189,19 @@ class Drain:
             refused = len(batch)
         self._pause("drain.acknowledged")
         if refused:
-            self._send_apart(client, folder, batch)
+            self.counts["refused"] += self._refused.send_apart(client, folder.writer, batch)
         self.counts["acknowledged"] += len(batch)
         folder.advance(batch[-1].entry.end)
         return True
-
-    def _send_apart(self, client: CollectorClient, folder: WriterFolder, batch: list[Outgoing]) -> None:
-        """Send spans one by one, and keep those that are refused: a second copy of the others is the same record."""
-        for span in batch:
-            try:
-                if client.rejected_spans(client.export(export_request([span.wire]))) == 0:
-                    continue
-            except InvalidInput:
-                pass
-            self._keep_refused(folder, span.entry.seq, b"".join(span.wire.parts))
 
     def _outgoing(self, folder: WriterFolder) -> Iterator[Outgoing]:
         for entry in folder.entries(folder.watermark()):
             wire = to_wire(entry, folder.writer)
             if wire is None:
-                self._keep_refused(folder, entry.seq, entry.head + entry.body)
+                self.counts["refused"] += 1
+                self._refused.keep(folder.writer, entry.seq, entry.head + entry.body)
                 continue
             yield Outgoing(entry, wire)
-
-    def _keep_refused(self, folder: WriterFolder, seq: int, content: bytes) -> None:
-        """Put what nobody takes where a person finds it: spool/refused/WRITER-SEQ."""
-        self.counts["refused"] += 1
-        place = self._spool / "refused"
-        place.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(
-            place / f"{folder.writer}-{seq}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        try:
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
 
     def _pass_over(self, folder: WriterFolder, damage: Damaged) -> None:
         """Go on behind a damaged record; it is counted, and what follows it is sent."""

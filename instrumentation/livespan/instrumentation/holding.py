@@ -6,10 +6,13 @@ its lease knows by itself that it may not start anything, before any collector t
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import grpc
 
@@ -22,6 +25,7 @@ __all__ = ["Holding"]
 
 _GRANT_S = 10.0
 _RETRY_S = 0.5
+_JOIN_S = 2.0
 
 
 class Holding:
@@ -32,6 +36,7 @@ class Holding:
         request: who asks for which run.
         on_lost: called once, from the thread, when the lease is lost for good.
         reconnect: returns the client to go on with when the collector is gone (it may have to be started anew).
+        kick_drain: sees to it that a drain runs; at each renewal, so that a killed one does not stay away.
     """
 
     def __init__(
@@ -40,17 +45,20 @@ class Holding:
         request: pb.HoldRequest,
         on_lost: Callable[[LeaseLost], None],
         reconnect: Callable[[], CollectorClient],
+        kick_drain: Callable[[], None],
     ) -> None:
         self._client = client
         self._request = request
         self._on_lost = on_lost
         self._reconnect = reconnect
+        self._kick_drain = kick_drain
+        self._pid = os.getpid()
+        self._joining = threading.Lock()
         self._ended = threading.Event()
         self._granted: queue.Queue[pb.HoldReply | LivespanError | Stop] = queue.Queue(1)
         self._first = True
         self._epoch = 0
         self._lease_s = 15.0
-        self._asked_s = 0.0
         self._valid_until_s = 0.0
         self._thread = threading.Thread(target=self._keep, name="livespan-lease", daemon=True)
 
@@ -78,17 +86,32 @@ class Holding:
     @property
     def is_valid(self) -> bool:
         """Whether the lease lives by our own clock."""
+        if self._pid != os.getpid():
+            self._join()
         return time.monotonic() < self._valid_until_s
 
     def end(self) -> None:
         """Stop renewing; the caller has given the lease back or lets it run out."""
         self._ended.set()
 
+    def _join(self) -> None:
+        """In a forked child: renew from here too. The epoch is its parent's, and the lease ends with the parent."""
+        with self._joining:
+            if self._pid == os.getpid():
+                return
+            self._ended = threading.Event()
+            threading.Thread(target=self._keep, name="livespan-lease", daemon=True).start()
+            deadline = time.monotonic() + _JOIN_S
+            while time.monotonic() >= self._valid_until_s and time.monotonic() < deadline:
+                time.sleep(0.005)  # what we know of the parent's renewals is over: the answer to ours tells
+            self._pid = os.getpid()
+
     def _keep(self) -> None:
         while not self._ended.is_set():
+            asked: deque[float] = deque()
             try:
-                for reply in self._client.hold(self._requests()):
-                    self._renewed(reply)
+                for reply in self._client.hold(self._requests(asked)):
+                    self._renewed(reply, asked.popleft())
                 if self._ended.is_set():
                     return
             except grpc.RpcError as error:
@@ -101,7 +124,7 @@ class Holding:
                     return
             if self._ended.is_set():
                 return
-            if not self.is_valid:
+            if time.monotonic() >= self._valid_until_s:
                 self._lose(f"the collector could not be reached for {self._lease_s:g} s")
                 return
             self._ended.wait(_RETRY_S)
@@ -110,21 +133,24 @@ class Holding:
             except LivespanError:
                 continue  # tried again until the lease is over by our own clock
 
-    def _requests(self) -> Iterator[pb.HoldRequest]:
-        self._asked_s = time.monotonic()
+    def _requests(self, asked: deque[float]) -> Iterator[pb.HoldRequest]:
+        """Yield the stream's questions; `asked` gets the time of each, and each has one answer."""
+        ended = self._ended
+        asked.append(time.monotonic())
         yield self._request if self._first else self._renewal()
-        while not self._ended.wait(self._lease_s / 3):
-            self._asked_s = time.monotonic()
+        while not ended.wait(self._lease_s / 3):
+            with suppress(OSError):  # the renewal matters more, and an effect kicks again
+                self._kick_drain()
+            asked.append(time.monotonic())
             yield self._renewal()
 
     def _renewal(self) -> pb.HoldRequest:
         return pb.HoldRequest(run=self._request.run, holder=self._request.holder, epoch=self._epoch)
 
-    def _renewed(self, reply: pb.HoldReply) -> None:
+    def _renewed(self, reply: pb.HoldReply, asked_s: float) -> None:
         self._lease_s = reply.lease_s
-        self._valid_until_s = (
-            self._asked_s + reply.lease_s
-        )  # counted from the question: never later than the collector's
+        # Counted from the question: never later than by the collector's clock.
+        self._valid_until_s = asked_s + reply.lease_s
         if self._first:
             self._first = False
             self._epoch = reply.epoch

@@ -26,7 +26,7 @@ from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.session import SESSIONS, RecordedFault, RecordedValue, Session
 from livespan.instrumentation.settings import AgentSettings
 from livespan.proto import attributes as names
-from livespan.proto.errors import LivespanError, Stop
+from livespan.proto.errors import LivespanError, Stop, Unavailable
 from livespan.proto.ids import CallKey, NodeId, TraceId, trace_id
 from livespan.proto.node import NodeType
 from livespan.proto.process import this_process
@@ -36,6 +36,7 @@ from livespan.proto.v1 import livespan_pb2 as pb
 __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
+_FETCH_PAUSE_S: Final = 0.1
 _OUTCOMES: Final = {
     "RUNNING": Outcome.STARTED,
     "SUCCESS": Outcome.SUCCEEDED,
@@ -125,7 +126,6 @@ def open_run(
     branches.install()
     ties = connection(settings)
     ties.kick_drain()
-    adopt(ties.home.spool, ties.client())
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
         run=run, holder=_holder(ties), attempt=_attempt(session, tags or {}), if_finished=if_finished
@@ -136,8 +136,17 @@ def open_run(
         for tell in stops:
             tell(stop)
 
-    holding = Holding(ties.client(), request, lost, lambda: ties.client(True))
-    grant = holding.acquire()
+    def hold() -> tuple[Holding, pb.HoldReply]:
+        client = ties.client(True)  # asked anew: since the last run it may have left, as an idle one does
+        adopt(ties.home.spool, client)
+        holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
+        return holding, holding.acquire()
+
+    try:
+        holding, grant = hold()
+    except Unavailable:
+        # Once more: it may have been on its way out just then. Who follows it is waited for by `ties.client`.
+        holding, grant = hold()
     run.generation = grant.generation
     try:
         replies = ties.client().open(run, grant.epoch)
@@ -152,7 +161,7 @@ def open_run(
                 core,
                 journal,
                 _permission(settings, ties, holding, run, core.trace, grant.epoch),
-                _fetcher(ties, run),
+                _fetcher(ties, run, settings.unreachable_s),
                 lambda: holding.is_valid,
             ),
             run,
@@ -184,8 +193,22 @@ def _permission(
     )
 
 
-def _fetcher(ties: Connection, run: pb.RunRef) -> Callable[[NodeId, str], bytes]:
-    return lambda node_id, what: ties.client().fetch(run, node_id, what)
+def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable[[NodeId, str], bytes]:
+    """Return what fetches a large answer; a collector that dies meanwhile is waited for, as before an effect."""
+
+    def fetch(node_id: NodeId, what: str) -> bytes:
+        deadline = time.monotonic() + unreachable_s
+        again = False
+        while True:
+            try:
+                return ties.client(again).fetch(run, node_id, what)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            again = True
+            time.sleep(_FETCH_PAUSE_S)
+
+    return fetch
 
 
 def _history(replies: list[pb.OpenReply]) -> History:

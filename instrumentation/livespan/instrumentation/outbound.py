@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from livespan.instrumentation.spool import Entry
+from livespan.proto.errors import Damaged
 from livespan.proto.span import JournalSpan, WireSpan, wire_span
 
 __all__ = [
@@ -78,15 +79,24 @@ def to_wire(entry: Entry, writer: str) -> WireSpan | None:
 
 
 def batches(spans: Iterator[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Group spans into requests of at most 3 MB and 512 spans; a larger span goes alone."""
+    """Group spans into requests of at most 3 MB and 512 spans; a larger span goes alone.
+
+    Raises:
+        Damaged: as `spans` does; what stands before the damage is yielded first.
+    """
     batch: list[Outgoing] = []
     size = 0
-    for span in spans:
-        if batch and (size + span.wire.size_bytes > MAX_BATCH_BYTES or len(batch) >= MAX_BATCH_SPANS):
+    try:
+        for span in spans:
+            if batch and (size + span.wire.size_bytes > MAX_BATCH_BYTES or len(batch) >= MAX_BATCH_SPANS):
+                yield batch
+                batch, size = [], 0
+            batch.append(span)
+            size += span.wire.size_bytes
+    except Damaged:
+        if batch:
             yield batch
-            batch, size = [], 0
-        batch.append(span)
-        size += span.wire.size_bytes
+        raise
     if batch:
         yield batch
 

@@ -70,7 +70,8 @@ class Permission:
                 raise self.lease_lost()
             try:
                 before = self._barrier.collect(self._trace_id, deadline, self._kick)
-                self._connect(again).intend(self._run, self._epoch, export_request([*before, started]), _CALL_S)
+                request = export_request([*before.spans, started])
+                self._connect(again).intend(self._run, self._epoch, request, _CALL_S)
             except Unavailable as error:
                 if time.monotonic() < deadline:
                     again = True
@@ -81,11 +82,12 @@ class Permission:
                 raise self.refused(error) from error
             except LivespanError as error:
                 raise self.refused(error) from error
+            self._barrier.acknowledged(before.upto)
             return True
 
     def tail(self, deadline_s: float) -> list[WireSpan]:
         """Return what of this run is not acknowledged yet; raises as `Barrier.collect`."""
-        return self._barrier.collect(self._trace_id, deadline_s, self._kick)
+        return self._barrier.collect(self._trace_id, deadline_s, self._kick).spans
 
     def refused(self, error: LivespanError) -> EffectUnavailable:
         """Return the stop for an effect whose start could not be recorded."""

@@ -11,13 +11,13 @@ from contextvars import Token
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from livespan.instrumentation.branches import CURRENT, current
 from livespan.instrumentation.core import Scope
 from livespan.instrumentation.opening import OpenRun, open_run
 from livespan.instrumentation.session import SESSIONS, Session
-from livespan.instrumentation.settings import AgentSettings, Unreachable, agent_settings
+from livespan.instrumentation.settings import AgentSettings, Unreachable, agent_settings, target
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Closed, InvalidInput, RunStopped, Stop
 from livespan.proto.home import Home
@@ -107,9 +107,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         opened = self._opened()
-        if self._token is not None:
-            CURRENT.reset(self._token)
-            self._token = None
+        self._leave_scope()
         try:
             opened.close(error)
         except Stop as stop:
@@ -134,6 +132,15 @@ class Run:
         """Open in a worker thread, whose context is a copy: the scope is set by the caller."""
         self.__enter__()
         self._token = None
+
+    def _leave_scope(self) -> None:
+        if self._token is None:
+            return
+        token, self._token = self._token, None
+        try:
+            CURRENT.reset(token)
+        except ValueError:  # the block ends in another context than it began in, as async fixtures do
+            CURRENT.set(None)
 
     def _scope(self) -> Scope:
         scope = current()
@@ -186,9 +193,15 @@ def run(
     if project is not None:
         settings = replace(settings, project=project)
     if endpoint is not None:
-        settings = replace(settings, endpoint=endpoint.removeprefix("http://"))
+        settings = replace(settings, endpoint=target(endpoint))
     if on_unreachable is not None:
         settings = replace(settings, on_unreachable=on_unreachable)
+    if if_finished not in get_args(IfFinished) or settings.on_unreachable not in get_args(Unreachable):
+        raise InvalidInput(
+            f"if_finished={if_finished!r}, on_unreachable={settings.on_unreachable!r}: one of them is no choice",
+            subject=f"run {id}",
+            hint='if_finished is "return", "raise" or "new"; on_unreachable is "fail" or "spool".',
+        )
     run_id = id if id is not None else settings.run_id or f"auto-{random_hex(6)}"
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
@@ -226,7 +239,7 @@ def _implicit_run() -> OpenRun:
                     file=sys.stderr,
                 )
             implicit.__enter__()
-            CURRENT.set(None)
+            implicit._leave_scope()  # noqa: SLF001 - the same file's class
             _implicit.append(implicit)
             atexit.register(_end_implicit)
         return _implicit[0]._opened()  # noqa: SLF001 - the same file's class

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from livespan.proto.errors import InvalidInput
 from livespan.proto.home import Home, default_home
 
-__all__ = ["AgentSettings", "Unreachable", "agent_settings"]
+__all__ = ["AgentSettings", "Unreachable", "agent_settings", "target"]
 
 Unreachable: TypeAlias = Literal["fail", "spool"]
 
@@ -57,7 +57,7 @@ def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSetting
     root = Path(env["LIVESPAN_HOME"]) if env.get("LIVESPAN_HOME") else default_home()
     return AgentSettings(
         home=Home(root.expanduser().absolute()),
-        endpoint=_target(env.get("LIVESPAN_ENDPOINT", "")),
+        endpoint=target(env.get("LIVESPAN_ENDPOINT", "")),
         project=env.get("LIVESPAN_PROJECT") or "default",
         run_id=env.get("LIVESPAN_RUN_ID", ""),
         in_doubt=_policies(env.get("LIVESPAN_IN_DOUBT", "")),
@@ -66,8 +66,12 @@ def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSetting
     )
 
 
-def _target(endpoint: str) -> str:
-    """Return a gRPC target for what users write: http://host:4317, host:4317 or unix:/path."""
+def target(endpoint: str) -> str:
+    """Return a gRPC target for what users write: http://host:4317, host:4317 or unix:/path.
+
+    Raises:
+        InvalidInput: it asks for TLS.
+    """
     if endpoint.startswith("https://"):
         raise InvalidInput(
             "TLS is not supported yet",

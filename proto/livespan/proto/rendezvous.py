@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from livespan.proto.errors import CollectorMissing, Unavailable
+from livespan.proto.errors import EXIT_CODES, CollectorMissing, ErrorKind, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.process import ProcessId
 
@@ -30,6 +30,8 @@ __all__ = ["PROTOCOL_VERSION", "Address", "ensure", "is_served", "locate", "read
 
 PROTOCOL_VERSION: Final = 1
 START_TIMEOUT_S: Final = 15.0
+_HELD: Final = EXIT_CODES[ErrorKind.CONFLICT]
+"""With this code a collector ends that found the home served by another."""
 _NEEDED: Final = ("duckdb", "pyarrow", "deltalake")
 
 
@@ -128,10 +130,16 @@ def ensure(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> str:
     while time.monotonic() < deadline:
         address = locate(home)
         if address is not None:
+            # It outlives us, and nobody waits for it: that it still runs when this object goes is no warning.
+            started.returncode = 0 if started.poll() is None else started.returncode
             return address.target
         if started.poll() is not None and not is_served(home):
-            break
+            if started.returncode != _HELD:
+                break
+            started = _start(home)  # the collector that had the lock was on its way out, and is gone now
         time.sleep(0.01)
+    if started.poll() is None:
+        started.returncode = 0  # as above
     raise Unavailable(
         f"the collector did not come up ({_last_words(home)})",
         subject=str(home.root),

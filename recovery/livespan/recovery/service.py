@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 import grpc
 
@@ -71,6 +72,7 @@ class RecoveryService(RecoveryServicer):
         self._sweeper: asyncio.Task[None] | None = None
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> None:
         """Watch the holders that the log showed, and look for leases that end by themselves."""
@@ -134,6 +136,12 @@ class RecoveryService(RecoveryServicer):
         if request.epoch:
             lease = self._leases.renew(_trace(request.run), request.epoch)
             return lease, pb.HoldReply(epoch=lease.epoch, generation=lease.generation, lease_s=self._leases.lease_s)
+        # One at a time for each run: what the record says must still be so when the lease is granted.
+        turn = self._turns.setdefault((request.run.project, request.run.run_id), asyncio.Lock())
+        async with turn:
+            return await self._grant_new(request)
+
+    async def _grant_new(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         await self._sweep()
         await self._context.indexed()
         run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)

@@ -25,8 +25,9 @@ from livespan.collector.disk import Disk, SystemDisk, write_all
 from livespan.collector.hot import Held, HotTier, LakeFiles, Snapshot
 from livespan.collector.lake.content import Digests, FrameSource, has_content, write_content
 from livespan.collector.lake.parquet import ContentFile, sync_new_file, write_nodes
+from livespan.collector.lake.read_back import records_of
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.lake.rows import node_rows, records_of
+from livespan.collector.lake.rows import node_rows
 from livespan.collector.lake.schema import CONTENT, NODES
 from livespan.collector.lake.table import LakeFile, open_table
 from livespan.collector.lake.views import views_text

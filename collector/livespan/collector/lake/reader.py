@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from livespan.collector.lake.rows import READ_COLUMNS
+from livespan.collector.lake.read_back import READ_COLUMNS
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 from livespan.collector.lake.table import LakeFile
 from livespan.collector.lake.views import relation

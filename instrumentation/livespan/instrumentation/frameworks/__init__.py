@@ -57,8 +57,8 @@ def instrument(
         The names of the frameworks that are hooked.
 
     Raises:
-        InvalidInput: a framework is unknown, not installed, or of a version that is not supported, and nothing was hooked
-            of it; or a setting is no in-doubt policy.
+        InvalidInput: a framework is unknown, not installed, or of a version that is not supported, and nothing was
+            hooked of it; or a setting is no in-doubt policy.
     """
     if isinstance(frameworks, str):
         frameworks = (frameworks,)

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools.base import _format_output  # pyright: ignore[reportPrivateUsage]  # what `run` itself ends with
 from langgraph.errors import GraphBubbleUp
 
 from livespan.instrumentation.decorators import is_recorded
@@ -104,11 +105,20 @@ def _request(tool: BaseTool, tool_input: Any, kwargs: dict[str, Any]) -> Request
         given = tool_input
         arguments = ((given,), {})
     call_id: str = kwargs.get("tool_call_id") or ""
-    return Request(given, None, call_id, arguments, Codec(encode, functools.partial(_decode, call_id)))
+    return Request(given, None, call_id, arguments, Codec(encode, functools.partial(_decode, tool, call_id)))
 
 
-def _decode(call_id: str, data: bytes) -> Any:
+def _decode(tool: BaseTool, call_id: str, data: bytes) -> Any:
     result = decode(data)
+    if call_id:
+        # A probe, or a person who resolves, gives what the tool's function would have returned; `run` returns a message
+        # of it. What `run` itself returned passes unchanged.
+        content, artifact = result, None
+        if tool.response_format == "content_and_artifact" and isinstance(result, (tuple, list)):
+            parts = cast("list[Any]", list(cast("tuple[Any, ...]", result)))
+            if len(parts) == 2:
+                content, artifact = parts
+        result = _format_output(content, artifact, call_id, tool.name, "success")
     if call_id and type(result) is ToolMessage and result.tool_call_id != call_id:
         # An id of the program's own making, which took no part in the call's key, may be another one in this life.
         result.tool_call_id = call_id

@@ -33,7 +33,7 @@ _SAME: Final = (
     "~RunnableSeq.ainvoke.",
     "~run_in_executor.<locals>.",
 )
-"""Branches in which LangChain and LangGraph go on, in a thread or task, with what they were doing: they name nothing."""
+"""Branches in which LangChain and LangGraph go on with what they were doing, in a thread or task: they name nothing."""
 _BESIDE: Final = ("~ContextThreadPoolExecutor.map.<locals>.", "~ToolNode._arun_one.")
 """Branches in which a ToolNode makes the calls of one answer beside each other; issued ids tell these apart better."""
 
