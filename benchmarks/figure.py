@@ -15,7 +15,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         group: of `groups.py`.
         name: what was measured, and how, in few words.
-        value: in `unit`.
+        value: in `unit`; None where it could not be measured, `note` says why.
         floor, aim: bounds in the same unit; None where the figure stands there for comparison only.
         at_least: a figure of which more is better.
         note: what a reader must know to read it right.
@@ -24,7 +24,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     group: str
     name: str
-    value: float
+    value: float | None
     unit: str
     floor: float | None = None
     aim: float | None = None
@@ -47,4 +47,6 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         return "aim met" if self.aim is not None and self._keeps(self.aim) else "met"
 
     def _keeps(self, bound: float) -> bool:
+        if self.value is None:
+            return False
         return self.value >= bound if self.at_least else self.value <= bound

@@ -30,7 +30,7 @@ from livespan.proto.v1.livespan_pb2 import ResolveRequest, RunRef
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
 from tests.crash.pausing import PauseRequest
 
-__all__ = ["Agent", "CollectorShape", "Stage", "TrialError", "wait_until"]
+__all__ = ["ROOT", "Agent", "CollectorShape", "Stage", "TrialError", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
 

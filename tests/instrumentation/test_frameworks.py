@@ -43,9 +43,9 @@ def put_back() -> Iterator[None]:
 
 
 def test_everything_hooked_is_put_back() -> None:
-    before = [vars(owner)[name] for owner, name in HOOKED]
+    before: list[Any] = [vars(owner)[name] for owner, name in HOOKED]
     assert instrument() == ("langgraph",)
-    during = [vars(owner)[name] for owner, name in HOOKED]
+    during: list[Any] = [vars(owner)[name] for owner, name in HOOKED]
     assert all(new is not old for new, old in zip(during, before, strict=True))
     assert instrument(["langgraph"]) == ("langgraph",)
     assert [vars(owner)[name] for owner, name in HOOKED] == during
@@ -77,7 +77,7 @@ def test_a_policy_that_is_none_is_refused() -> None:
 
 
 def test_where_a_name_is_missing_nothing_stays_hooked(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [vars(owner)[name] for owner, name in HOOKED[:-1]]
+    before: list[Any] = [vars(owner)[name] for owner, name in HOOKED[:-1]]
     monkeypatch.delattr(RUNNER, "arun_with_retry")
     with pytest.raises(AttributeError, match="arun_with_retry"):
         instrument()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import HumanMessage
 from tests.instrumentation.fake_session import Killed, Tape
 from tests.instrumentation.langgraph_agents import RAN, asked_of, model_of, order_agent, run_agent, shape
 
@@ -120,7 +120,7 @@ def test_a_probe_is_given_the_arguments_and_answers(server: ModelServer, use_asy
 
     def probe(key: str, cents: int) -> object:
         seen.append((key[:3], cents))
-        return ToolMessage('{"receipt": "rc-9", "cents": 4200}', tool_call_id="", name="charge_card")
+        return {"receipt": "rc-9", "cents": 4200}
 
     instrument(["langgraph"], in_doubt={"charge_card": probe})
     with tape.life():
@@ -148,12 +148,16 @@ def test_a_stop_that_is_swallowed_comes_again(server: ModelServer, use_async: bo
     tape = Tape()
     with tape.life():
         run_agent(order_agent(server), use_async=use_async)
-    with pytest.raises(RunStopped), tape.life():
+
+    def swallow_and_go_on() -> None:
         with pytest.raises(Divergence) as first:
             run_agent(order_agent(server, system_prompt="Be brief."), use_async=use_async)
         with pytest.raises(Divergence) as second:
             run_agent(order_agent(server), use_async=use_async)
         assert second.value is first.value
+
+    with pytest.raises(RunStopped), tape.life():
+        swallow_and_go_on()
 
 
 def test_what_an_answer_says_of_itself_is_recorded(server: ModelServer) -> None:

@@ -16,7 +16,9 @@ from tests.instrumentation.langgraph_agents import (
     RAN,
     asked_of,
     charge_card,
+    check_stock,
     create_agent,
+    look_up_order,
     model_of,
     order_agent,
     shape,
@@ -180,7 +182,7 @@ def test_a_streamed_graph_is_answered_from_the_record(use_async: bool, streaming
     with ModelServer(random_ids=True) as server:
 
         def program() -> list[Any]:
-            agent = create_agent(model_of(server, streaming=streaming), [charge_card])
+            agent = create_agent(model_of(server, streaming=streaming), [look_up_order, check_stock, charge_card])
 
             async def read_async() -> list[Any]:
                 return [part async for part in agent.astream(ORDER, stream_mode=mode)]
@@ -203,8 +205,10 @@ def test_a_streamed_graph_is_answered_from_the_record(use_async: bool, streaming
         assert [list(part) for part in again] == [list(part) for part in first]
 
 
-def text_of(parts: list[Any]) -> str:
-    return "".join(str(message.content) for message, _ in parts)
+def text_of(parts: list[Any]) -> tuple[str, list[str]]:
+    """Return the model's words, and the tools', which stream in the order in which they end."""
+    said = "".join(str(message.content) for message, _ in parts if not isinstance(message, ToolMessage))
+    return said, sorted(str(message.content) for message, _ in parts if isinstance(message, ToolMessage))
 
 
 def test_a_stream_of_a_graph_that_is_left_early_goes_on_in_the_next_life() -> None:

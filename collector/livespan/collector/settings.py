@@ -27,7 +27,7 @@ class CollectorSettings:
 
     lease_s: float = 15.0
     publish_records: int = 4000
-    publish_s: float = 2.0
+    publish_s: float = 10.0
     segment_bytes: int = 64 * _MIB
     hot_bytes: int = 256 * _MIB
     queue_bytes: int = 128 * _MIB

@@ -5,10 +5,12 @@ home, collector, spool ─▶ adopt dead writers ─▶ Hold (epoch) ─▶ Open
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -36,6 +38,7 @@ from livespan.proto.v1 import livespan_pb2 as pb
 __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
+_KINDS: Final = {kind.value: kind for kind in NodeType}
 _FETCH_PAUSE_S: Final = 0.1
 _OUTCOMES: Final = {
     "RUNNING": Outcome.STARTED,
@@ -215,11 +218,25 @@ def _history(replies: list[pb.OpenReply]) -> History:
     tries: list[Recorded] = []
     ends: list[RunEnd] = []
     gaps: list[str] = []
+    with _no_collection():
+        for reply in replies:
+            tries.extend(_recorded(reply.calls))
     for reply in replies:
-        tries.extend(_recorded(reply.calls))
         ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
         gaps.extend(reply.gaps)
     return History(tries, ends=ends, gaps=gaps)
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Hold the garbage collector off while many objects are made that all stay: it would walk them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
@@ -283,7 +300,7 @@ def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
             Recorded(
                 key=CallKey(key),
                 node_id=NodeId(node_id),
-                kind=NodeType(kind),
+                kind=_KINDS[kind],
                 name=name,
                 scope=scope,
                 digest=digest,

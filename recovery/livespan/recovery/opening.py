@@ -47,29 +47,38 @@ def _columns(run: RunHistory, calls: list[_Call]) -> RecordedCalls:
     outputs = [_output(record) for record in newest]
     return RecordedCalls(
         node_id=[record.node_id for record in firsts],
-        call_key=[record.text(names.CALL_KEY) for record in firsts],
-        scope=[record.text(names.SCOPE) for record in firsts],
-        type=[record.text(names.NODE_TYPE) for record in firsts],
+        call_key=_texts(firsts, names.CALL_KEY),
+        scope=_texts(firsts, names.SCOPE),
+        type=_texts(firsts, names.NODE_TYPE),
         name=[record.name for record in firsts],
-        digest=[record.text(names.CALL_DIGEST) for record in firsts],
-        tool_call_id=[record.text(names.TOOL_CALL_ID) for record in firsts],
+        digest=_texts(firsts, names.CALL_DIGEST),
+        tool_call_id=_texts(firsts, names.TOOL_CALL_ID),
         occurrence=[record.number(names.OCCURRENCE) or 0 for record in firsts],
         try_number=[record.number(names.TRY) or 0 for record in firsts],
         status=[_status(record) for record in newest],
-        effect=[record.flag(names.EFFECT) for record in firsts],
-        settled=[record.text(names.SETTLED) for record in newest],
-        not_done=[record.flag(names.NOT_DONE) for record in newest],
-        unrecordable=[record.flag(names.UNRECORDABLE) for record in newest],
+        effect=_flags(firsts, names.EFFECT),
+        settled=_texts(newest, names.SETTLED),
+        not_done=_flags(newest, names.NOT_DONE),
+        unrecordable=_flags(newest, names.UNRECORDABLE),
         output=[b"" if isinstance(output, Large) else output for output in outputs],
         error=[_error(record) for record in newest],
         large=[isinstance(output, Large) for output in outputs],
-        issued=[record.text(names.ISSUED) for record in newest],
+        issued=_texts(newest, names.ISSUED),
         started_ns=[record.started_ns for record in firsts],
         order=[record.log_seq for record in newest],
         started_order=[record.log_seq for record in firsts],
         conflict=[_conflicts(run, record) for record in newest],
         ended_ns=[0 if record.kind is RecordKind.STARTED else record.ended_ns for record in newest],
     )
+
+
+def _texts(records: list[Record], name: str) -> list[str]:
+    """Return a text attribute of each record; `Record.text` a thousand times over is most of what an opening costs."""
+    return [value if type(value := record.attributes.get(name)) is str else "" for record in records]
+
+
+def _flags(records: list[Record], name: str) -> list[bool]:
+    return [record.attributes.get(name) is True for record in records]
 
 
 def _conflicts(run: RunHistory, settled: Record) -> bool:

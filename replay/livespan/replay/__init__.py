@@ -1,1 +1,1 @@
-"""Replay: recorded runs, run again. What is here now: the demo, its command, and the doubles that tests of agents need (testing/)."""
+"""Replay: recorded runs, run again. Here now: the demo with its command, and what tests of agents need (testing/)."""

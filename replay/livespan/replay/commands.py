@@ -36,7 +36,10 @@ _NEEDED_BY_LANGGRAPH: Final = ("langchain", "langchain_openai", "langgraph")
     help="Only this agent. [default: both; with --sabotage the decorated one]",
 )
 @click.option(
-    "--home", type=click.Path(path_type=Path), metavar="DIR", help="Play in this home. [default: a new one under the temp folder]"
+    "--home",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Play in this home. [default: a new one under the temp folder]",
 )
 @output_option
 @click.pass_context
@@ -46,7 +49,8 @@ def demo(
     """Kill agents with SIGKILL before, inside and after they charge a card, start them again, and count.
 
     Two agents, one of decorated functions and one of LangGraph, run against a model and a payment provider that are
-    processes of their own and count what they are asked for. Nothing leaves this machine. The home is left to be looked at.
+    processes of their own and count what they are asked for. Nothing leaves this machine. The home is left to be
+    looked at.
 
     \b
       livespan demo

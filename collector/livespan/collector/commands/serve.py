@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ _EMBEDDED_IDLE_S = 600.0
     "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only."
 )
 @click.option("--lease-s", default=15.0, show_default=True, help="How long a run's lease lives without being renewed.")
-@click.option("--publish-s", default=2.0, show_default=True, help="Publish to the lake at least this often.")
+@click.option("--publish-s", default=10.0, show_default=True, help="Publish to the lake at least this often.")
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool
@@ -71,6 +72,9 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
     await collector.start()
+    # The hot tier is tens of thousands of objects that stay: walking them for garbage would hold up effects that wait.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     if not quiet:
         also = f" and {collector.grpc_address}" if collector.grpc_address else ""
         print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)

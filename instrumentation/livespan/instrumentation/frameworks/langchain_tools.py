@@ -115,7 +115,7 @@ def _decode(tool: BaseTool, call_id: str, data: bytes) -> Any:
         # of it. What `run` itself returned passes unchanged.
         content, artifact = result, None
         if tool.response_format == "content_and_artifact" and isinstance(result, (tuple, list)):
-            parts = cast("list[Any]", list(cast("tuple[Any, ...]", result)))
+            parts = list(cast("tuple[Any, ...]", result))
             if len(parts) == 2:
                 content, artifact = parts
         result = _format_output(content, artifact, call_id, tool.name, "success")

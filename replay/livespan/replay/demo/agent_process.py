@@ -11,6 +11,7 @@ from unittest.mock import patch
 import msgspec
 
 from livespan.instrumentation.client import CollectorClient
+from livespan.proto import errors
 from livespan.proto.errors import EXIT_CODES, LivespanError, RunStopped
 from livespan.proto.v1.livespan_pb2 import RunRef
 from livespan.replay.demo.job import Job, Outcome
@@ -33,7 +34,7 @@ def run_agent(work: Work) -> int:
             outcome = work(job, points)
         except LivespanError as error:
             cause = error.cause if isinstance(error, RunStopped) else error
-            name = next(kind.__name__ for kind in type(cause).__mro__ if not kind.__module__.startswith("livespan.instrumentation"))
+            name = _public_name(cause)
             outcome = Outcome(stopped=name, message=error.message, subject=error.subject, hint=error.hint)
             code = EXIT_CODES[error.kind]
             print(f"{name}: {error}", file=sys.stderr)
@@ -43,12 +44,17 @@ def run_agent(work: Work) -> int:
     return code
 
 
+def _public_name(error: BaseException) -> str:
+    """Return the name under which errors.py knows an error."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+
+
 @contextmanager
 def _held_before_permission(points: Points) -> Generator[None]:
     """Put a point between an effect's own look at the lease and its question to the collector.
 
-    No program has code there; yet it is where a process that the scheduler, a debugger or a paused virtual machine holds up does
-    the worst that it can: it has made sure that it may go on, and goes on an hour later.
+    No program has code there; yet it is where a process that the scheduler, a debugger or a paused virtual machine
+    holds up does the worst that it can: it has made sure that it may go on, and goes on an hour later.
     """
     intend = CollectorClient.intend
 

@@ -1,6 +1,6 @@
 """A collector for the demo's home with a lease short enough to wait for; also the one that lets anybody start effects.
 
-    python -m livespan.replay.demo.collector_process --home DIR --lease-s S [--no-fencing]
+python -m livespan.replay.demo.collector_process --home DIR --lease-s S [--no-fencing]
 """
 
 from __future__ import annotations

@@ -93,14 +93,16 @@ class Outcome(msgspec.Struct, frozen=True):
         answer: the agent's last text; "" where it did not come to one.
         attempt: which life of the run it was; 0 where it could not open it.
         reused, executed: its calls that were answered from the record, and that ran.
-        stopped: the name of what stopped it (InDoubt, LeaseLost, RunHeld, ...), "" where nothing did; message, subject and hint
-            are that error's.
+        restored: it went on from a checkpoint.
+        stopped: the name of what stopped it (InDoubt, LeaseLost, RunHeld, ...), "" where nothing did; message, subject
+            and hint are that error's.
     """
 
     answer: str = ""
     attempt: int = 0
     reused: int = 0
     executed: int = 0
+    restored: bool = False
     stopped: str = ""
     message: str = ""
     subject: str = ""

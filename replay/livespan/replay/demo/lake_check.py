@@ -1,4 +1,4 @@
-"""The demo's last look: what the lake says, read by a process that knows `duckdb` alone, against what the ledgers say."""
+"""The demo's last look: what the lake says, read by a process that knows `duckdb` alone, against the ledgers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def check_lake(home: Home, verdicts: Sequence[Verdict]) -> LakeCheck:
         if row is None:
             broken.append(f"{verdict.run_id} is not in the lake")
         elif (row.status, row.charges) != ("done", verdict.charges):
-            broken.append(f"{verdict.run_id} is {row.status} with {row.charges} charges in the lake, {verdict.charges} in the ledger")
+            said = f"{row.status} with {row.charges} charges"
+            broken.append(f"{verdict.run_id} is {said} in the lake, and has {verdict.charges} in the ledger")
     return LakeCheck(
         ok=not broken,
         runs=len(own),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
-from langchain.agents import create_agent
+from langchain.agents import create_agent  # pyright: ignore[reportUnknownVariableType]  # some parameters lack types
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage, messages_to_dict
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -33,12 +33,13 @@ def work(job: Job, points: Points) -> Outcome:
         default_headers={LABEL_HEADER: job.run_id},
         max_retries=0,
     )
-    agent = create_agent(model, [look_up_order, check_stock, charging(job, points)])
+    # Its type is unknown in part; what is used of it is said in _messages.
+    agent: Any = create_agent(model, [look_up_order, check_stock, charging(job, points)])
     answer = ""
     with ls.run(job.run_id, home=job.home) as run:
         # Without restore(): the graph runs from its top, and what is recorded answers at once.
         steps = agent.stream({"messages": [{"role": "user", "content": QUESTION}]}, stream_mode="updates")
-        for message in _messages(cast("Iterator[dict[str, Any]]", steps)):
+        for message in _messages(steps):
             if isinstance(message, AIMessage):
                 answer = str(message.content)
                 if any(call["name"] == "charge_card" for call in message.tool_calls):

@@ -1,4 +1,4 @@
-"""One life of an agent as its parent sees it: a process that is started, waited for at a point, killed, frozen, let go."""
+"""One life of an agent as its parent sees it: a process that is started, waited for, killed, frozen, let go."""
 
 from __future__ import annotations
 

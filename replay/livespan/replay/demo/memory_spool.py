@@ -44,7 +44,9 @@ class MemorySpool:
         self._closed = threading.Event()
         threading.Thread(target=self._export_for_ever, name="demo-batch-exporter", daemon=True).start()
 
-    def append(self, head: bytes, body: bytes = b"", *, kind: int, reserve: int = 0, consumes: int = 0) -> tuple[str, int]:
+    def append(
+        self, head: bytes, body: bytes = b"", *, kind: int, reserve: int = 0, consumes: int = 0
+    ) -> tuple[str, int]:
         """Keep a record in memory; return (writer id, sequence number)."""
         del reserve, consumes
         with self._lock:

@@ -1,7 +1,7 @@
-"""The work that both agents do: an order is looked up, its stock checked, its card charged. The same tools, two ways to wire them.
+"""The work that both agents do: an order is looked up, its stock checked, its card charged; wired twice.
 
-    model ─▶ look_up_order ┐ at once ─▶ model ─▶ charge_card ─▶ model ─▶ "order-17 is paid: ..."
-             check_stock   ┘
+model ─▶ look_up_order ┐ at once ─▶ model ─▶ charge_card ─▶ model ─▶ "order-17 is paid: ..."
+         check_stock   ┘
 """
 
 from __future__ import annotations

@@ -38,7 +38,12 @@ class Audience(Protocol):
 
 
 def perform(
-    home: Home, scenarios: Sequence[Scenario], audience: Audience, *, suffix: str = "", sabotage: Sabotage = Sabotage.NONE
+    home: Home,
+    scenarios: Sequence[Scenario],
+    audience: Audience,
+    *,
+    suffix: str = "",
+    sabotage: Sabotage = Sabotage.NONE,
 ) -> Report:
     """Play the scenarios, judge them, and compare the lake with the ledgers; leaves no process behind."""
     verdicts: list[Verdict] = []

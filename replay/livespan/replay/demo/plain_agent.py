@@ -45,7 +45,7 @@ async def _handle_order(job: Job, points: Points) -> Outcome:
                 result = stock(**arguments)
             case _:
                 points.reach(Point.BEFORE)
-                result = await asyncio.to_thread(charge_card, **arguments)
+                result = await asyncio.to_thread(charge_card, int(arguments["cents"]))
                 points.reach(Point.AFTER)
         return {"role": "tool", "tool_call_id": wanted["id"], "content": json.dumps(result)}
 
@@ -60,7 +60,7 @@ async def _handle_order(job: Job, points: Points) -> Outcome:
             # The tools that one answer asks for run at once, each as a task: a branch of the run.
             messages += await asyncio.gather(*(call(wanted) for wanted in answer["tool_calls"]))
             ls.checkpoint(json.dumps(messages).encode())
-        return Outcome(str(answer["content"]), run.attempt, run.reused, run.executed)
+        return Outcome(str(answer["content"]), run.attempt, run.reused, run.executed, bool(state))
 
 
 def _ask(job: Job, messages: list[Json]) -> Json:
@@ -71,7 +71,8 @@ def _ask(job: Job, messages: list[Json]) -> Json:
     # The model is on loopback: a proxy of the environment must not be asked for it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url = f"{job.model_url}/chat/completions"
-    with opener.open(urllib.request.Request(url, body, headers), timeout=_CALL_S) as answer:
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - an http address that the demo itself made
+    with opener.open(request, timeout=_CALL_S) as answer:
         return cast("Json", json.loads(answer.read())["choices"][0]["message"])
 
 

@@ -1,13 +1,15 @@
-"""How a scenario is played: who is killed or frozen, who starts again, who settles doubt. What came of it is told, not judged."""
+"""How a scenario is played: who is killed or frozen, who starts again, who settles doubt. It is told, not judged."""
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
+from livespan.collector.render import count
 from livespan.replay.demo.job import Outcome, Policy
 from livespan.replay.demo.life import Life
 from livespan.replay.demo.scenarios import Doubt, Play, Scenario, Taken
@@ -17,8 +19,9 @@ __all__ = ["Tale", "play"]
 
 _TAKEOVER_S: Final = 40.0
 _LATE_SQL: Final = """
-    SELECT (SELECT count(*) FROM records WHERE run_id = '{run}' AND name = 'charge_card' AND kind = 'ended' AND epoch = 1) AS ends,
+    SELECT count(*) FILTER (kind = 'ended' AND epoch = 1) AS ends,
            (SELECT count(*) FROM nodes WHERE run_id = '{run}' AND conflict) AS conflicts
+    FROM records WHERE run_id = '{run}' AND name = 'charge_card'
 """
 
 
@@ -30,7 +33,7 @@ class Tale:
         lines: for people, in order.
         in_doubt: some life stopped since the charge was in doubt.
         recovered: the last life came to its end.
-        recover_ms: from the start of the process that finished the run to its end.
+        recover_ms: from the start of the process that finished the run to its end; 0 where nothing was disturbed.
         broken: promises that the play itself saw broken.
     """
 
@@ -120,16 +123,18 @@ def _note_end(scenario: Scenario, life: Life, outcome: Outcome, tale: Tale) -> N
     if not outcome.finished:
         tale.broke(f"it did not come to its end: {outcome.stopped or 'no answer'}: {outcome.message}")
         return
-    tale.recover_ms = life.took_ms
     if scenario.play is Play.UNDISTURBED:
+        tale.recover_ms = 0.0
         return
+    tale.recover_ms = life.took_ms
     how = {
         Policy.FAIL: "",
-        Policy.RETRY: "; asked again with the same key, the provider gave the first receipt",
+        Policy.RETRY: "; asked again with the same key, the provider gave its first receipt",
         Policy.PROBE: "; the probe found the charge in the ledger",
     }[scenario.policy]
     again = "started again, it finished" if not tale.in_doubt else "started once more, it finished"
-    tale.say(f"{again}: {outcome.reused} steps answered from the record, {outcome.executed} run{how}")
+    state = "state restored, " if outcome.restored else ""
+    tale.say(f"{again}: {state}{count(outcome.reused, 'step')} answered from the record, {outcome.executed} run{how}")
 
 
 def _settle(stage: Stage, scenario: Scenario, outcome: Outcome, tale: Tale) -> None:
@@ -141,8 +146,10 @@ def _settle(stage: Stage, scenario: Scenario, outcome: Outcome, tale: Tale) -> N
     else:
         said = ["--not-done"]
     stage.livespan("resolve", stage.run_id(scenario), node, *said, "--project", PROJECT)
-    why = "the ledger has the charge" if said[0] == "--done" else "a person is mistaken" if charges else "the ledger has no charge"
-    tale.say(f"{why}: livespan resolve {stage.run_id(scenario)} {node} {' '.join(said)}")
+    why = "the ledger has the charge" if charges else "the ledger has no charge"
+    if scenario.doubt is Doubt.ERROR:
+        why = "a person did not look, and says"
+    tale.say(f"{why}: {shlex.join(['livespan', 'resolve', stage.run_id(scenario), node, *said])}")
 
 
 def _thaw(stage: Stage, scenario: Scenario, first: Life, tale: Tale) -> None:
@@ -161,12 +168,10 @@ def _thaw(stage: Stage, scenario: Scenario, first: Life, tale: Tale) -> None:
     if not row["ends"]:
         tale.broke("the late end of the charge was not kept")
     if scenario.doubt is Doubt.ERROR:
-        tale.say("let go on, its own end of the charge came after all, was kept, and is shown as a CONFLICT with what was said")
+        tale.say("let go on, its own end of the charge came after all, was kept, and is shown as a CONFLICT")
         if not row["conflicts"]:
             tale.broke("the late end contradicts what was said, and no conflict is shown")
     else:
-        tale.say("let go on, its own end of the charge came after all, was kept, and agrees with what was said")
+        tale.say("let go on, its own end of the charge came after all, was kept, and agrees")
         if row["conflicts"]:
             tale.broke("the late end agrees with what was said, and a conflict is shown")
-
-

@@ -1,7 +1,7 @@
-"""Named points at which an agent's process waits, so that another process can kill or freeze it while it is exactly there.
+"""Named points at which an agent's process waits, so that another process can kill or freeze it exactly there.
 
-    agent:   reach("inside") ─▶ writes MARKS/inside, waits for MARKS/inside.go
-    parent:  waits for MARKS/inside ─▶ SIGKILL, or SIGSTOP ... SIGCONT and MARKS/inside.go
+agent:   reach("inside") ─▶ writes MARKS/inside, waits for MARKS/inside.go
+parent:  waits for MARKS/inside ─▶ SIGKILL, or SIGSTOP ... SIGCONT and MARKS/inside.go
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Protections that can be taken away, in the demo's own processes alone, to show that the demo would notice.
 
-    spool    records wait in the agent's memory and a thread exports them every 5 s, as a BatchSpanProcessor does
-    intent   an effect's start is spooled like any record: nobody waits until it is acknowledged
-    lease    the collector lets every life start effects, whoever holds the run (collector_process.py)
+spool    records wait in the agent's memory and a thread exports them every 5 s, as a BatchSpanProcessor does
+intent   an effect's start is spooled like any record: nobody waits until it is acknowledged
+lease    the collector lets every life start effects, whoever holds the run (collector_process.py)
 """
 
 from __future__ import annotations

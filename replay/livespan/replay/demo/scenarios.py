@@ -62,9 +62,9 @@ class Scenario:
         hold_at: the point at which the first life is held, then killed or frozen.
         honours_keys: whether the provider gives a known key its first receipt, instead of charging again.
         charge_tries: how often the provider must have been asked; it must have charged once, always.
-        lost_answers: model answers that were sent whole and whose record was not spooled yet: they may be asked for again.
-        takes: what else is killed or deleted at the same moment. Where the drain is, it has been held up before, so that the
-            spool alone holds what was not acknowledged by the charge itself.
+        lost_answers: model answers that were sent whole and whose record was not spooled yet: they are asked for again.
+        takes: what else is killed or deleted at the same moment. Where the drain is, it has been held up before, so
+            that the spool alone holds what was not acknowledged by the charge itself.
     """
 
     agent: AgentKind
@@ -91,7 +91,7 @@ class Scenario:
 
 
 def scenarios(agents: Sequence[AgentKind]) -> list[Scenario]:
-    """Return what is to be played, in order. What does not depend on how an agent is written is played by the decorated one."""
+    """Return what is to be played, in order. What does not depend on how an agent is written, one agent plays."""
     found = [scenario for agent in agents for scenario in _kills(agent)]
     return found + (_MISFORTUNES if AgentKind.DECORATED in agents else [])
 
@@ -118,7 +118,14 @@ def _kills(agent: AgentKind) -> list[Scenario]:
 
 _D: Final = AgentKind.DECORATED
 _MISFORTUNES: Final = [
-    Scenario(_D, "answer", "killed with a model's answer in hand, not recorded yet", Play.KILLED, Point.ANSWER, lost_answers=1),
+    Scenario(
+        _D,
+        "answer",
+        "killed with a model's answer in hand, not yet recorded",
+        Play.KILLED,
+        Point.ANSWER,
+        lost_answers=1,
+    ),
     Scenario(
         _D,
         "all-killed",
@@ -137,7 +144,9 @@ _MISFORTUNES: Final = [
         takes=frozenset({Taken.DRAIN, Taken.SPOOL}),
     ),
     Scenario(_D, "frozen", "frozen before the charge, a second process takes over", Play.FROZEN, Point.PERMISSION),
-    Scenario(_D, "late-end", "frozen inside the charge, its end comes late", Play.LATE_END, Point.INSIDE, doubt=Doubt.TRUTH),
+    Scenario(
+        _D, "late-end", "frozen inside the charge, its end comes late", Play.LATE_END, Point.INSIDE, doubt=Doubt.TRUTH
+    ),
     Scenario(
         _D,
         "late-conflict",

@@ -68,9 +68,8 @@ class ServedHome:
     def serve(self, lease_s: float, *, fencing: bool) -> None:
         """Have the home served by a collector with this lease instead of the one that serves it."""
         self.stop_collector()
-        child = self._start(
-            _COLLECTOR, "--home", str(self.home.root), "--lease-s", f"{lease_s:g}", *([] if fencing else ["--no-fencing"])
-        )
+        more = [] if fencing else ["--no-fencing"]
+        child = self._start(_COLLECTOR, "--home", str(self.home.root), "--lease-s", f"{lease_s:g}", *more)
 
         def up() -> bool:
             address = locate(self.home)

@@ -1,7 +1,7 @@
-"""What a person sees of a demo: a line a scenario as it ends, what happened below it, then the lake and what to try next.
+"""What a person sees of a demo: a line a scenario, what happened below it, then the lake and what to try next.
 
-    terminal   colours, and a spinner while a scenario is played
-    pipe       the same lines, plain
+terminal   colours, and a spinner while a scenario is played
+pipe       the same lines, plain
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from livespan.collector.render import duration, on_terminal, printable, styled
+from livespan.collector.render import count, duration, on_terminal, printable, styled
 from livespan.replay.demo.lake_check import STATEMENT
 from livespan.replay.demo.performance import Report
 from livespan.replay.demo.sabotage import Sabotage
@@ -27,6 +27,7 @@ __all__ = ["Silent", "Teller", "show_end", "show_start"]
 _WIDTHS: Final = (9, 62, 6, 7, 11, 7)
 _HEADINGS: Final = ("AGENT", "WHAT HAPPENS TO IT", "POLICY", "CHARGES", "MODEL CALLS", "BACK IN")
 _RIGHT: Final = (False, False, False, True, True, True)
+_EFFECTS: Final = "SELECT run_id, name, status, latency_ms FROM effects"
 _SABOTAGES: Final = {
     Sabotage.SPOOL: "records wait in the agent's memory for a batch exporter, as is usual in telemetry",
     Sabotage.INTENT: "a charge starts before anybody has acknowledged that it does",
@@ -61,20 +62,21 @@ class Teller:
         if self._status is not None:
             self._status.stop()
         ideal = "?" if verdict.llm_calls_ideal is None else verdict.llm_calls_ideal
-        tries = f" ({verdict.charge_tries} tries)" if verdict.charge_tries > 1 else ""
+        tries = verdict.charge_tries > 1 and verdict.ok
         cells = (
             verdict.agent,
             verdict.title,
             verdict.policy,
-            f"{verdict.charges}{tries and '*'}",
+            f"{verdict.charges}{'*' if tries else ''}",
             f"{verdict.llm_calls_live} of {ideal}",
-            duration(verdict.recover_ms),
+            duration(verdict.recover_ms) if verdict.recover_ms else "",
         )
         click.echo(f"{_line(cells)}  {styled('ok', 'green') if verdict.ok else styled('BROKEN', 'bold red')}")
         for line in verdict.happened:
             click.echo(styled(f"{'':11}{printable(line)}", "dim"))
         if tries:
-            click.echo(styled(f"{'':11}* {verdict.charges} charge in {verdict.charge_tries} tries under one key", "dim"))
+            again = f"{verdict.charges} charge in {verdict.charge_tries} tries under one key"
+            click.echo(styled(f"{'':11}* {again}", "dim"))
         for line in verdict.broken:
             click.echo(styled(f"{'':11}BROKEN: {printable(line)}", "red"))
 
@@ -82,10 +84,10 @@ class Teller:
 def show_start(home: str, sabotage: Sabotage) -> None:
     """Say what is about to be seen."""
     click.echo(
-        "An agent handles an order: it asks a model, looks the order up and checks the stock at once, charges a card\n"
-        "(a line in a ledger file), and asks the model for a last word. It is killed with SIGKILL where it hurts most and\n"
-        "started again at once, with the same command. The card must be charged once, and no model answer paid for twice:\n"
-        "charges are counted by the ledger, model calls by the model's server, both by processes of their own."
+        "An agent handles an order: it asks a model, looks the order up and checks the stock at once, charges a card (a\n"
+        "line in a ledger file) and asks the model for a last word. It is killed with SIGKILL where it hurts most, and\n"
+        "started again at once with the same command. The card must be charged once, and no answer of the model be paid\n"
+        "for twice. Charges are counted in the ledger, model calls by the model's server; our record is not asked."
     )
     if sabotage is not Sabotage.NONE:
         click.echo()
@@ -104,29 +106,31 @@ def show_end(report: Report, started_s: float) -> None:
     click.echo("The collector is stopped. A process that imports duckdb and nothing else reads the Parquet files:")
     for line in STATEMENT.splitlines():
         click.echo(styled(f"    {line}", "dim"))
-    click.echo(
-        f"{lake.runs} runs in {lake.lives} lives of their agents, {lake.model_calls} model calls, {lake.charges} charges: "
-        + (styled("as the ledgers say", "green") if lake.ok else styled("BROKEN", "bold red"))
-    )
+    verdict = styled("as the ledgers say", "green") if lake.ok else styled("BROKEN", "bold red")
+    lives = f"{count(lake.runs, 'run')} in {count(lake.lives, 'life', 'lives')} of their agents"
+    calls = f"{count(lake.model_calls, 'model call')}, {count(lake.charges, 'charge')}"
+    click.echo(f"{lives}, {calls}: {verdict}")
     for line in lake.broken:
         click.echo(styled(f"    BROKEN: {printable(line)}", "red"))
     click.echo()
     broken = [verdict for verdict in report.scenarios if not verdict.ok]
     total = len(report.scenarios)
     if report.ok:
-        click.echo(styled(f"All {total} scenarios kept their promises", "bold green") + f", in {_seconds(started_s)}.")
+        result = styled(f"All {total} scenarios kept their promises", "bold green")
     else:
-        click.echo(styled(f"{len(broken)} of {total} scenarios broke a promise", "bold red") + f", in {_seconds(started_s)}.")
+        result = styled(f"{len(broken)} of {total} scenarios broke a promise", "bold red")
+    click.echo(f"{result}, in {_seconds(started_s)}.")
     last = next((verdict.run_id for verdict in report.scenarios if verdict.in_doubt), report.scenarios[0].run_id)
     click.echo(f"Everything is left in {report.home}. Try next:")
     click.echo(f"    livespan runs list --home {report.home}")
     click.echo(f"    livespan runs show {last} --home {report.home}")
-    click.echo(f'    livespan sql "SELECT run_id, name, status, latency_ms FROM nodes WHERE effect" --home {report.home}')
+    click.echo(f'    livespan sql "{_EFFECTS}" --home {report.home}')
 
 
 def _line(cells: Sequence[str]) -> str:
     laid_out = [
-        cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(cells, _WIDTHS, _RIGHT, strict=True)
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, _WIDTHS, _RIGHT, strict=True)
     ]
     return "  ".join(laid_out)
 

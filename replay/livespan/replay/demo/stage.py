@@ -1,7 +1,7 @@
 """The stage: one home, one model that counts, a ledger a run; where lives are started and what they left is counted.
 
-What is counted here is a third party's: the model's server counts its answers, the provider's ledger its charges. No record of
-ours is asked.
+What is counted here is a third party's: the model's server counts its answers, the provider's ledger its charges. No
+record of ours is asked.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stage:
     """Where scenarios are played; use it in a `with`.
 
     Args:
-        home: of all runs. suffix: of run ids, so that a home may be played in twice. sabotage: what the lives go without.
+        home: of all runs. suffix: of run ids, so that a home may be played in twice. sabotage: what lives go without.
     """
 
     def __init__(self, home: Home, *, suffix: str = "", sabotage: Sabotage = Sabotage.NONE) -> None:

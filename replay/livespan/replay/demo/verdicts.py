@@ -18,9 +18,11 @@ class Verdict(msgspec.Struct, frozen=True):
         crash_at: never, answer, before, inside, after.
         charges, charge_tries: what the ledger holds: how often money was taken, how often the provider was asked.
         llm_calls_live: answers that the model's server sent whole.
-        llm_calls_ideal: those of an undisturbed run, and one for each that had arrived and was not spooled yet; null: not known.
+        llm_calls_ideal: those of an undisturbed run, and one for each that was sent whole and not spooled yet when the
+            agent was killed; null: not known.
         in_doubt: whether some life stopped in doubt.
-        recover_ms: from the start of the process that finished the run to its end; null: none did.
+        recover_ms: from the start of the process that finished the run to its end; 0: nothing was disturbed; null: no
+            process finished it.
         broken: what went wrong, in words.
         happened: the tale, in words.
     """
@@ -47,7 +49,8 @@ def judge(scenario: Scenario, run_id: str, tale: Tale, ledger: Ledger, live: int
     """Return the verdict.
 
     Args:
-        live: answers that the model sent in this scenario. undisturbed: and in the same agent's undisturbed run, if known.
+        live: answers that the model sent in this scenario.
+        undisturbed: answers that it sent in the same agent's undisturbed run, if known.
     """
     broken = list(tale.broken)
     charges, tries = len(ledger.charges), len(ledger.tries)
