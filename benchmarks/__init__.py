@@ -1,4 +1,5 @@
-"""What Livespan costs, measured: `python -m benchmarks` (or `make bench`) runs everything side by side and writes results/.
+"""What Livespan costs, measured: `python -m benchmarks` (or `make bench`) runs everything side by side and writes
+results/.
 
     __main__ ─▶ one worker process per group ─▶ figures ─▶ results/latest.json, results/latest.md
 
@@ -10,6 +11,6 @@
     opening.py       how long a long run takes to be opened again
     starting.py      the first run, the next one, and the import
 
-Everything goes through the public interface, with a real collector and a real drain as processes of their own. A bench is no
-test: a floor that is missed is said, and the exit code stays 0.
+Everything goes through the public interface, with a real collector and a real drain as processes of their own. A
+bench is no test: a floor that is missed is said, and the exit code stays 0.
 """

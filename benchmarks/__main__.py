@@ -1,6 +1,7 @@
 """`python -m benchmarks [--quick] [--only NAME]...`: measure, print, and write results/.
 
-The exit code is 0 even where a floor is missed, which is said in the table and at its end; it is 1 where a group gave no figures.
+The exit code is 0 even where a floor is missed, which is said in the table and at its end; it is 1 where a group
+gave no figures.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """Run the groups that were asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what Livespan costs.")
-    parser.add_argument("--quick", action="store_true", help="fewer samples, a minute in all; for a look, not for a README")
-    parser.add_argument("--only", action="append", choices=sorted(GROUPS), metavar="NAME", help=f"one of {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer samples: for a look, not for a README")
+    parser.add_argument(
+        "--only", action="append", choices=sorted(GROUPS), metavar="NAME", help=f"one of {', '.join(GROUPS)}"
+    )
     parser.add_argument("--dry", action="store_true", help="write no files")
     chosen = parser.parse_args(arguments)
     WORKING_FOLDER.mkdir(parents=True, exist_ok=True)

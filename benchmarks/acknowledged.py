@@ -1,4 +1,5 @@
-"""How long a record takes to be acknowledged, at the pace of a busy agent: 200 nodes a second, watched from another process.
+"""How long a record takes to be acknowledged, at the pace of a busy agent: 200 nodes a second, watched from another
+process.
 
 How that is seen without touching the agent stands in watcher.py.
 """

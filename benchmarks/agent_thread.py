@@ -3,8 +3,8 @@
     round:  busy ─▶ SDK span ─▶ busy ─▶ step + checkpoint ─▶ busy ─▶ step over a message list       (every round)
             busy ─▶ BatchSpanProcessor ─▶ busy ─▶ SqliteSaver.put ─▶ livingai in memory, in a file  (every 8th round)
 
-Before each of them the thread does the same millisecond of Python, so that all are measured with the caches of an agent at work,
-and drain and collector are busy with what was recorded before.
+Before each of them the thread does the same millisecond of Python, so that all are measured with the caches of an
+agent at work, and drain and collector are busy with what was recorded before.
 """
 
 from __future__ import annotations
@@ -151,7 +151,14 @@ def _floors(taken: dict[str, list[float]]) -> list[Figure]:
 
 
 def _beside(taken: dict[str, list[float]], reason: str, missed: dict[str, int]) -> list[Figure]:
-    figures = [Figure(group="agent", name="SDK span, 15 attributes, no-op processor, no state, p50", value=percentile(taken[_SDK], 0.5) * 1e6, unit="us")]
+    figures = [
+        Figure(
+            group="agent",
+            name="SDK span, 15 attributes, no-op processor, no state, p50",
+            value=percentile(taken[_SDK], 0.5) * 1e6,
+            unit="us",
+        )
+    ]
     for name, samples in taken.items():
         if name in (_SDK, _STEP, _BOTH, _LIST):
             continue
@@ -159,7 +166,9 @@ def _beside(taken: dict[str, list[float]], reason: str, missed: dict[str, int]) 
         note = f"p99 {detail['p99']:.0f} us"
         if name in missed:
             note += f"; {missed[name]} of its saves given up"
-        figures.append(Figure(group="agent", name=f"{name}, p50", value=detail["p50"], unit="us", note=note, detail=detail))
+        figures.append(
+            Figure(group="agent", name=f"{name}, p50", value=detail["p50"], unit="us", note=note, detail=detail)
+        )
     if reason:
         figures.append(Figure(group="agent", name=f"livingai {VERSION}", value=None, unit="", note=reason))
     return figures

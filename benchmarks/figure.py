@@ -39,7 +39,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """"aim met", "met", "MISSED", or "" for a figure without a floor."""
+        """ "aim met", "met", "MISSED", or "" for a figure without a floor."""
         if self.floor is None:
             return ""
         if self.missed:

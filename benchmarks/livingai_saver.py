@@ -1,6 +1,7 @@
-"""A process that saves with livingai, run by that environment's Python, which holds nothing of ours but this file's text.
+"""A process that saves with livingai, run by that environment's Python, which holds nothing of ours but this file's
+text.
 
-    python livingai_saver.py PATH|:memory: STATE_FILE      a line in ─▶ one save ─▶ "SECONDS KEPT" out
+python livingai_saver.py PATH|:memory: STATE_FILE      a line in ─▶ one save ─▶ "SECONDS KEPT" out
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ async def _serve(path: str, state: bytes) -> None:
     engine = livingai.CheckpointEngine(livingai.SQLiteStore(path))
     text = state[:1024].decode()
     for _ in sys.stdin:
-        node = livingai.ExecutionNode(
-            execution_id="bench", type="prompt", status="success", input=text, output=text
-        )
+        node = livingai.ExecutionNode(execution_id="bench", type="PROMPT", status="SUCCESS", input=text, output=text)
         began_s = time.perf_counter()
         kept = await engine.save(node, state)
         print(time.perf_counter() - began_s, int(kept), flush=True)

@@ -1,4 +1,6 @@
-"""What is recorded in the benchmarks: texts, states and message lists that look like an agent's, the same in every run."""
+"""What is recorded in the benchmarks: texts, states and message lists that look like an agent's, the same in every
+run.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ __all__ = ["KB", "busy", "messages", "state", "texts"]
 
 KB: Final = 1024
 _WORDS: Final = (
-    "the order was placed on monday and the customer asks whether delivery can be moved to thursday because nobody is at home "
-    "until then please check the warehouse for a second parcel refund one item and send a short confirmation with the new date"
-).split()
+    "the order was placed on monday and the customer asks whether delivery can be moved to thursday because nobody is "
+    "at home until then please check the warehouse for a second parcel refund one item and send a short confirmation"
+).split()  # noqa: SIM905 - a sentence reads better than forty literals
 
 
 def texts(count: int, size: int = KB) -> list[str]:

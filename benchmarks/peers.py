@@ -1,7 +1,8 @@
-"""What else one could use, doing as much as it can of the same: keep a 50 KB state at a step. Each returns seconds for one.
+"""What else one could use, doing as much as it can of the same: keep a 50 KB state at a step. Each returns seconds
+for one.
 
-What they promise differs, and the table says so: a span in a BatchSpanProcessor's queue and a row in `:memory:` are lost with the
-process, a row in a SQLite file is safe from it.
+What they promise differs, and the table says so: a span in a BatchSpanProcessor's queue and a row in `:memory:` are
+lost with the process, a row in a SQLite file is safe from it.
 """
 
 from __future__ import annotations

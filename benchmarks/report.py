@@ -30,8 +30,6 @@ class Results(msgspec.Struct, frozen=True):
     failures: Mapping[str, str]
 
 
-
-
 def write(results: Results, folder: Path = _FOLDER) -> list[Path]:
     """Write both files and return them."""
     folder.mkdir(exist_ok=True)

@@ -1,11 +1,13 @@
-"""A home of its own for one measurement, on the disk that holds this repository; its collector and drain end with it."""
+"""A home of its own for one measurement, on the disk that holds this repository; its collector and drain end with
+it.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +71,7 @@ class Stand:
 
 
 @contextmanager
-def stand() -> Iterator[Stand]:
+def stand() -> Generator[Stand]:
     """Make a home, hand it out, end its processes and take it away."""
     WORKING_FOLDER.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="home-", dir=WORKING_FOLDER))

@@ -37,10 +37,11 @@ with open("/proc/self/status") as status:
 print(took, kept / 1024)
 """
 _OTHERS: Final = (
-    "import grpc, opentelemetry.sdk.trace.export\n"
-    "import opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+    "import grpc, opentelemetry.sdk.trace.export\nimport opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 )
-_OURS: Final = "import livespan.instrumentation as ls\nls.run, ls.step, ls.tool, ls.checkpoint, ls.branch, ls.instrument"
+_OURS: Final = (
+    "import livespan.instrumentation as ls\nls.run, ls.step, ls.tool, ls.checkpoint, ls.branch, ls.instrument"
+)
 
 
 def measure(quick: bool) -> list[Figure]:

@@ -1,12 +1,14 @@
-"""How many nodes a second go all the way: from the agent's call to the acknowledgement behind the collector's fdatasync.
+"""How many nodes a second go all the way: from the agent's call to the acknowledgement behind the collector's
+fdatasync.
 
-The agent calls as fast as it can, in waves that fit into the spool, and the clock stops when the last record of the last wave is
-acknowledged. Publication goes on beside it, as it does in real life.
+The agent calls as fast as it can, in waves that fit into the spool, and the clock stops when the last record of the
+last wave is acknowledged. Publication goes on beside it, as it does in real life.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import livespan.instrumentation as ls
 from benchmarks import processes
@@ -41,16 +43,16 @@ def measure(quick: bool) -> list[Figure]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Flood:
-    """What one flood took."""
+    """What one flood took: wall time, the agent's share of it, and the processor time of drain and collector."""
 
-    def __init__(self, nodes: int, records: int, took_s: float, agent_s: float, drain_s: float, collector_s: float) -> None:
-        self.nodes = nodes
-        self.records = records
-        self.took_s = took_s
-        self.agent_s = agent_s
-        self.drain_s = drain_s
-        self.collector_s = collector_s
+    nodes: int
+    records: int
+    took_s: float
+    agent_s: float
+    drain_s: float
+    collector_s: float
 
 
 def _flood(home: Stand, run_id: str, waves: int, nodes: int, kept: bytes) -> _Flood:
@@ -92,6 +94,11 @@ def _rate(flood: _Flood, what: str, floor: float, aim: float) -> Figure:
 
 def _spent(flood: _Flood, what: str) -> list[Figure]:
     return [
-        Figure(group="sustained", name=f"processor time of the {name} for a record, {what}", value=spent_s / flood.records * 1e6, unit="us")
+        Figure(
+            group="sustained",
+            name=f"processor time of the {name} for a record, {what}",
+            value=spent_s / flood.records * 1e6,
+            unit="us",
+        )
         for name, spent_s in (("drain", flood.drain_s), ("collector (publication included)", flood.collector_s))
     ]

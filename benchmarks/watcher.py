@@ -2,10 +2,10 @@
 
     python -m benchmarks.watcher SPOOL       until its stdin ends; then a JSON list of latencies in ms on stdout
 
-The acknowledgement is seen where the drain notes it, in the writer's `ack` page, four times a millisecond at most; a record's own
-clock (its `ended_ns`) says when it was made. So the agent does nothing for being watched, and what is measured includes the
-append, the drain's sleep, the request, the fdatasync and the answer. Records whose segment is removed between two looks are not
-counted.
+The acknowledgement is seen where the drain notes it, in the writer's `ack` page, four times a millisecond at most;
+a record's own clock (its `ended_ns`) says when it was made. So the agent does nothing for being watched, and what
+is measured includes the append, the drain's sleep, the request, the fdatasync and the answer. Records whose segment
+is removed between two looks are not counted.
 """
 
 from __future__ import annotations

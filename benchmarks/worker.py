@@ -1,4 +1,5 @@
-"""The process of one group: `python -m benchmarks.worker NAME full|quick` prints its figures as JSON on the last line.
+"""The process of one group: `python -m benchmarks.worker NAME full|quick` prints its figures as JSON on the last
+line.
 
 A process for each, so that no group finds the heap, the caches or the threads that another left behind.
 """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -166,7 +167,7 @@ class _Campaign:
                 self.report.recycled += recycled_segments(stage)
         except (TrialError, subprocess.TimeoutExpired) as error:
             with self._lock:
-                self.report.problems.append(f"{folder.name}: {error}")
+                self.report.problems.append(f"{folder.name}: {error}; of {plans[-3:]}")
         finally:
             stage.close()
 
@@ -240,10 +241,14 @@ def recycled_segments(stage: Stage) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run and print; return 1 where something is wrong or the goal was not reached."""
     goal = Goal(trials=40, each_phase=2, limit_s=200) if "--quick" in arguments else Goal()
-    with tempfile.TemporaryDirectory(prefix="kill-") as folder:
-        report = campaign(Path(folder), goal)
+    folder = Path(tempfile.mkdtemp(prefix="kill-"))
+    report = campaign(folder, goal)
     print(report)
-    return 0 if report.reaches(goal) and not report.problems else 1
+    if report.problems:
+        print(f"  kept: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0 if report.reaches(goal) else 1
 
 
 if __name__ == "__main__":

@@ -42,10 +42,7 @@ def in_collector(without: str) -> None:
         HotTier.add = _newest_epoch_alone()  # type: ignore[method-assign]  # as above
 
 
-def _nothing(barrier: Barrier, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> list[WireSpan]:
-    del barrier, trace_id, deadline_s, kick
-    return []
-
+@@NOTHING@@
 
 def _standing_still(pause: Callable[[str], None], commit_first: bool) -> Callable[..., int]:
     """Return an append that writes the record's beginning (or, before it, the commit word), stands still, and goes on."""

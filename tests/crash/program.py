@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -275,7 +276,13 @@ def run_fork(branches: list[Branch]) -> None:
             code = STOPPED
         finally:
             os._exit(code)
-    Walk(branches[2]).run()
+    try:
+        Walk(branches[2]).run()
+    except BaseException:
+        # A program that is stopped takes its children along; one that went on would be refused its next effect.
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     _, status = os.waitpid(child, 0)
     if status != 0:
         sys.exit(os.waitstatus_to_exitcode(status))

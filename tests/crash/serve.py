@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from livespan.collector.commands.serve import run_collector
+from livespan.collector.context import Protections
+from livespan.collector.log import LogProtections
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         Home(told.home),
         CollectorSettings(segment_bytes=told.segment_bytes, publish_s=told.publish_s, lease_s=told.lease_s),
         faults=counting_recycles(told.pauses),
+        protections=Protections(fencing=told.without != "fencing"),
+        log_protections=LogProtections(reuse_number=told.without != "reuse-number"),
     )
     asyncio.run(run_collector(collector, quiet=True))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -141,6 +142,15 @@ def test_a_changed_prompt_diverges_before_anything_is_called(server: ModelServer
     with pytest.raises(Divergence, match=r"messages.*brief"), tape.life():
         run_agent(order_agent(server, system_prompt="Be brief."), use_async=use_async)
     assert (asked_of(server), RAN) == (asked, ran)
+
+
+def test_a_stop_comes_out_of_an_asynchronous_call_as_itself(server: ModelServer) -> None:
+    tape = Tape()
+    with tape.life():
+        asyncio.run(model_of(server).ainvoke("hello"))
+    with pytest.raises(Divergence), tape.life():
+        asyncio.run(model_of(server).ainvoke("good bye"))
+    assert asked_of(server) == 1
 
 
 @both

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import openai
 import pytest
-from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
 from tests.instrumentation.fake_session import Killed, Tape
 from tests.instrumentation.langgraph_agents import (
@@ -25,6 +27,7 @@ from tests.instrumentation.langgraph_agents import (
 )
 
 from livespan.instrumentation.frameworks import instrument, uninstrument
+from livespan.proto import attributes as names
 from livespan.proto.errors import RecordedError
 from livespan.proto.node import NodeType
 from livespan.replay.testing import ModelServer, plain_script
@@ -157,6 +160,41 @@ def test_what_a_reader_calls_between_chunks_is_the_readers(server: ModelServer, 
             on_chunk=lambda count: note.invoke({"count": count}) if count == 1 else None,
         )
     assert tape.scopes(NodeType.TOOL) == tape.scopes(NodeType.PROMPT)
+
+
+@tool
+def look_up(word: str) -> str:
+    """Look a word up."""
+    RAN["look_up"] += 1
+    return f"{word} is found"
+
+
+class Looking(BaseChatModel):
+    """A model that calls a tool of its own while it streams."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "looking"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+    def _stream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for word in str(messages[-1].content).split():
+            yield ChatGenerationChunk(message=AIMessageChunk(content=look_up.invoke({"word": word})))
+
+
+@both
+def test_what_the_model_itself_calls_is_inside_its_call(use_async: bool) -> None:
+    tape = Tape()
+    with tape.life():
+        read(Looking(), "a b", use_async=use_async)
+    prompt = tape.calls(NodeType.PROMPT)[0]
+    assert {line.scope.split("/")[1] for line in tape.calls(NodeType.TOOL)} == {prompt.attributes[names.CALL_KEY]}
+    with tape.life() as session:
+        assert [chunk.content for chunk in read(Looking(), "a b", use_async=use_async)] == ["a is foundb is found"]
+        assert (session.executed, session.reused) == (0, 1)
+    assert RAN["look_up"] == 2
 
 
 @both

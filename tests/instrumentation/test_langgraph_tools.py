@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langgraph import graph as graphs
 from langgraph import prebuilt
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, Send, interrupt
 from tests.instrumentation.fake_session import Killed, Tape
 from tests.instrumentation.langgraph_agents import RAN, create_agent, model_of, shape
@@ -341,3 +342,20 @@ def test_a_tool_that_waits_for_a_person_is_not_in_doubt(use_async: bool) -> None
                 assert run(server, answer=True) == [[{"pay": 1}], "it said: paid 1: yes"]
         assert server.counts("agent").requests == 2
     assert RAN["pay"] == 1
+
+
+@both
+def test_a_tool_left_by_the_frameworks_own_signal_is_not_in_doubt_when_that_ended_the_run(use_async: bool) -> None:
+    @tool
+    def pay(n: int) -> str:
+        """Pay."""
+        RAN["pay"] += 1
+        if RAN["pay"] == 1:
+            raise GraphBubbleUp
+        return "paid"
+
+    tape = Tape()
+    with pytest.raises(GraphBubbleUp), tape.life():
+        of_tool(pay, use_async=use_async, n=1)
+    with tape.life():
+        assert of_tool(pay, use_async=use_async, n=1) == "paid"

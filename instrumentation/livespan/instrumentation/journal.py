@@ -113,16 +113,20 @@ class Journal:
         spool: this process's.
         trace_id: of the run.
         resource: serialised OTLP Resource of this life.
+        unfinished: paths of scopes that earlier lives entered and did not leave.
 
     Attributes:
         unrecorded: how many calls ran without a record, by scope, for want of room.
     """
 
-    def __init__(self, spool: Spool, trace_id: TraceId, resource: bytes) -> None:
+    def __init__(
+        self, spool: Spool, trace_id: TraceId, resource: bytes, unfinished: frozenset[str] = frozenset()
+    ) -> None:
         self.unrecorded: Counter[str] = Counter()
         self._spool = spool
         self._trace_id = trace_id
         self._resource = resource
+        self._unfinished = unfinished
         self._gaps: dict[str, tuple[NodeId, int]] = {}
         self._gap_lock = threading.Lock()
 
@@ -214,8 +218,8 @@ class Journal:
         more: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Write a BRANCH's end; `nodes` are the tries whose error ended it."""
-        if not scope.announced:
-            return
+        if not scope.announced and scope.path not in self._unfinished:
+            return  # nobody has heard of it: nothing was called in it, or all of it was answered and its end is recorded
         try:
             attributes: dict[str, Scalar] = {names.RECORD: RecordKind.ENDED.value, names.SCOPE: scope.path}
             attributes.update(more or {})

@@ -39,7 +39,8 @@ __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
 _KINDS: Final = {kind.value: kind for kind in NodeType}
-_FETCH_PAUSE_S: Final = 0.1
+_HOLD_S: Final = 3.0
+_PAUSE_S: Final = 0.1
 _OUTCOMES: Final = {
     "RUNNING": Outcome.STARTED,
     "SUCCESS": Outcome.SUCCEEDED,
@@ -139,24 +140,14 @@ def open_run(
         for tell in stops:
             tell(stop)
 
-    def hold() -> tuple[Holding, pb.HoldReply]:
-        client = ties.client(True)  # asked anew: since the last run it may have left, as an idle one does
-        adopt(ties.home.spool, client)
-        holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
-        return holding, holding.acquire()
-
-    try:
-        holding, grant = hold()
-    except Unavailable:
-        # Once more: it may have been on its way out just then. Who follows it is waited for by `ties.client`.
-        holding, grant = hold()
+    holding, grant = _hold(ties, request, lost)
     run.generation = grant.generation
     try:
         replies = ties.client().open(run, grant.epoch)
         core = Core(trace_id(run.project, run.run_id, run.generation), _history(replies), run_id=run_id)
         stops.append(core.stop)
         resource = _resource(settings, run, grant, session, tags or {})
-        journal = Journal(ties.spool, core.trace, resource)
+        journal = Journal(ties.spool, core.trace, resource, _unfinished_scopes(replies))
         opened = OpenRun(
             ties,
             holding,
@@ -178,6 +169,23 @@ def open_run(
         raise
     SESSIONS[core.trace] = opened.session
     return opened
+
+
+def _hold(
+    ties: Connection, request: pb.HoldRequest, lost: Callable[[Stop], object]
+) -> tuple[Holding, pb.HoldReply]:
+    """Send what dead writers left and take the lease; a collector on its way out, or up, is given a moment."""
+    deadline = time.monotonic() + _HOLD_S
+    while True:
+        client = ties.client(True)  # asked anew: since the last run it may have left, as an idle one does
+        holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
+        try:
+            adopt(ties.home.spool, client)
+            return holding, holding.acquire()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _permission(
@@ -209,7 +217,7 @@ def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable
                 if time.monotonic() > deadline:
                     raise
             again = True
-            time.sleep(_FETCH_PAUSE_S)
+            time.sleep(_PAUSE_S)
 
     return fetch
 
@@ -323,6 +331,16 @@ def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
             )
         )
     return found
+
+
+def _unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
+    """Return the paths of the scopes that earlier lives entered and did not leave; a BRANCH is no call and has no key."""
+    return frozenset(
+        scope
+        for reply in replies
+        for scope, key, status in zip(reply.calls.scope, reply.calls.call_key, reply.calls.status, strict=True)
+        if not key and status == "RUNNING"
+    )
 
 
 def _remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:

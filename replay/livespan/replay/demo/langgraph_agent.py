@@ -34,7 +34,7 @@ def work(job: Job, points: Points) -> Outcome:
         max_retries=0,
     )
     # Its type is unknown in part; what is used of it is said in _messages.
-    agent: Any = create_agent(model, [look_up_order, check_stock, charging(job, points)])
+    agent = cast("Any", create_agent(model, [look_up_order, check_stock, charging(job, points)]))
     answer = ""
     with ls.run(job.run_id, home=job.home) as run:
         # Without restore(): the graph runs from its top, and what is recorded answers at once.

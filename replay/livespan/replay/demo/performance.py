@@ -64,7 +64,7 @@ def perform(
             )
             verdicts.append(verdict)
             audience.ends(verdict)
-        stage.served.stop_collector()
+        stage.served.close()
         lake = check_lake(home, verdicts)
     return Report(
         ok=lake.ok and all(verdict.ok for verdict in verdicts),

@@ -18,6 +18,10 @@ from livespan.replay.demo.stage import PROJECT, Stage
 __all__ = ["Tale", "play"]
 
 _TAKEOVER_S: Final = 40.0
+_HOW: Final = {
+    Policy.RETRY: "charge_card was asked again with the same key, and the provider gave its first receipt",
+    Policy.PROBE: "the probe found the charge in the ledger, so charge_card was not asked again",
+}
 _LATE_SQL: Final = """
     SELECT count(*) FILTER (kind = 'ended' AND epoch = 1) AS ends,
            (SELECT count(*) FROM nodes WHERE run_id = '{run}' AND conflict) AS conflicts
@@ -127,14 +131,11 @@ def _note_end(scenario: Scenario, life: Life, outcome: Outcome, tale: Tale) -> N
         tale.recover_ms = 0.0
         return
     tale.recover_ms = life.took_ms
-    how = {
-        Policy.FAIL: "",
-        Policy.RETRY: "; asked again with the same key, the provider gave its first receipt",
-        Policy.PROBE: "; the probe found the charge in the ledger",
-    }[scenario.policy]
     again = "started again, it finished" if not tale.in_doubt else "started once more, it finished"
     state = "state restored, " if outcome.restored else ""
-    tale.say(f"{again}: {state}{count(outcome.reused, 'step')} answered from the record, {outcome.executed} run{how}")
+    tale.say(f"{again}: {state}{count(outcome.reused, 'step')} answered from the record, {outcome.executed} run")
+    if scenario.policy in _HOW:
+        tale.say(_HOW[scenario.policy])
 
 
 def _settle(stage: Stage, scenario: Scenario, outcome: Outcome, tale: Tale) -> None:

@@ -67,6 +67,7 @@ class ServedHome:
 
     def serve(self, lease_s: float, *, fencing: bool) -> None:
         """Have the home served by a collector with this lease instead of the one that serves it."""
+        self.kill_drain()  # one that still has something to send would start a collector of its own
         self.stop_collector()
         more = [] if fencing else ["--no-fencing"]
         child = self._start(_COLLECTOR, "--home", str(self.home.root), "--lease-s", f"{lease_s:g}", *more)
@@ -84,8 +85,6 @@ class ServedHome:
 
     def close(self) -> None:
         """Leave no process behind."""
-        if not self.home.root.exists():
-            return
         self.kill_drain()
         self.stop_collector()
 

@@ -27,6 +27,15 @@ __all__ = ["Silent", "Teller", "show_end", "show_start"]
 _WIDTHS: Final = (9, 62, 6, 7, 11, 7)
 _HEADINGS: Final = ("AGENT", "WHAT HAPPENS TO IT", "POLICY", "CHARGES", "MODEL CALLS", "BACK IN")
 _RIGHT: Final = (False, False, False, True, True, True)
+_INTRODUCTION: Final = (
+    "An agent handles an order: it asks a model, looks the order up and checks the stock at once, charges a card",
+    "(a line in a ledger file) and asks the model for a last word. It is killed with SIGKILL where it hurts most, and",
+    "started again at once with the same command. The card must be charged once, and no answer be paid for twice.",
+    "Charges are counted in the ledger, model calls by the model's server; our own record is not asked.",
+    "",
+    "Killed inside the charge, nobody knows whether it happened. The tool's policy says what to do then:",
+    "fail: stop, a person looks it up; retry: ask again, with the same key; probe: the program looks it up.",
+)
 _EFFECTS: Final = "SELECT run_id, name, status, latency_ms FROM effects"
 _SABOTAGES: Final = {
     Sabotage.SPOOL: "records wait in the agent's memory for a batch exporter, as is usual in telemetry",
@@ -83,12 +92,8 @@ class Teller:
 
 def show_start(home: str, sabotage: Sabotage) -> None:
     """Say what is about to be seen."""
-    click.echo(
-        "An agent handles an order: it asks a model, looks the order up and checks the stock at once, charges a card (a\n"
-        "line in a ledger file) and asks the model for a last word. It is killed with SIGKILL where it hurts most, and\n"
-        "started again at once with the same command. The card must be charged once, and no answer of the model be paid\n"
-        "for twice. Charges are counted in the ledger, model calls by the model's server; our record is not asked."
-    )
+    for line in _INTRODUCTION:
+        click.echo(line)
     if sabotage is not Sabotage.NONE:
         click.echo()
         click.echo(styled(f"Sabotage {sabotage}: {_SABOTAGES[sabotage]}.", "bold red"))
@@ -119,6 +124,8 @@ def show_end(report: Report, started_s: float) -> None:
         result = styled(f"All {total} scenarios kept their promises", "bold green")
     else:
         result = styled(f"{len(broken)} of {total} scenarios broke a promise", "bold red")
+        if report.sabotage != Sabotage.NONE:
+            result += f", as they must without {report.sabotage}"
     click.echo(f"{result}, in {_seconds(started_s)}.")
     last = next((verdict.run_id for verdict in report.scenarios if verdict.in_doubt), report.scenarios[0].run_id)
     click.echo(f"Everything is left in {report.home}. Try next:")
