@@ -3,6 +3,7 @@
     pause-append    nothing is taken away: an append stands still before its commit word
     commit-first    the spool's commit word is written before what it covers, and the append stands still behind it
     no-barrier      an effect's start is acknowledged without what the run recorded before it
+    own-clock       an agent does not notice that its lease is over: the collector's fencing stands alone
     old-facts       what a former epoch recorded is dropped when it arrives
 """
 
@@ -15,11 +16,11 @@ import xxhash
 
 from livespan.collector.hot import HotTier
 from livespan.collector.log.protocol import FrameRef
-from livespan.instrumentation.barrier import Barrier
+from livespan.instrumentation.barrier import Barrier, Unacknowledged
+from livespan.instrumentation.holding import Holding
 from livespan.instrumentation.spool.layout import RECORD_BYTES
 from livespan.instrumentation.spool.writer import SpoolWriter
 from livespan.proto.record import Record
-from livespan.proto.span import WireSpan
 
 __all__ = ["in_agent", "in_collector"]
 
@@ -32,6 +33,9 @@ def in_agent(without: str, pause: Callable[[str], None]) -> None:
     """
     if without == "no-barrier":
         Barrier.collect = _nothing  # type: ignore[method-assign]  # that is what a mutation is
+    if without == "own-clock":
+        Holding.is_valid = property(lambda holding: True)  # type: ignore[method-assign,assignment]  # as above
+        Holding._lose = _lose_nothing  # type: ignore[method-assign]  # as above
     if without in ("pause-append", "commit-first"):
         SpoolWriter.append = _standing_still(pause, without == "commit-first")  # type: ignore[method-assign]  # as above
 
@@ -42,7 +46,14 @@ def in_collector(without: str) -> None:
         HotTier.add = _newest_epoch_alone()  # type: ignore[method-assign]  # as above
 
 
-@@NOTHING@@
+def _nothing(barrier: Barrier, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> Unacknowledged:
+    del barrier, trace_id, deadline_s, kick
+    return Unacknowledged([], {})
+
+
+def _lose_nothing(holding: Holding, reason: str) -> None:
+    del holding, reason
+
 
 def _standing_still(pause: Callable[[str], None], commit_first: bool) -> Callable[..., int]:
     """Return an append that writes the record's beginning (or, before it, the commit word), stands still, and goes on."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ PROMISED = {
     "recovered",
     "recover_ms",
 }
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Generator[Path]:
+    """A home that is gone afterwards: a log alone takes 130 MB."""
+    yield tmp_path / "home"
+    shutil.rmtree(tmp_path / "home", ignore_errors=True)
 
 
 def run_demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,8 +61,7 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def test_both_agents_keep_every_promise_wherever_they_are_killed(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_both_agents_keep_every_promise_wherever_they_are_killed(home: Path) -> None:
     done = run_demo(home, "-o", "json")
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = msgspec.json.decode(done.stdout)
@@ -88,10 +96,10 @@ def test_both_agents_keep_every_promise_wherever_they_are_killed(tmp_path: Path)
     ],
 )
 def test_without_one_protection_the_demo_fails_and_says_why(
-    sabotage: str, scenario: str, reason: str, sabotaged: dict[str, subprocess.CompletedProcess[str]], tmp_path: Path
+    sabotage: str, scenario: str, reason: str, sabotaged: dict[str, subprocess.CompletedProcess[str]], home: Path
 ) -> None:
     if sabotage not in sabotaged:
-        sabotaged[sabotage] = run_demo(tmp_path / "home", "--sabotage", sabotage, "-o", "json")
+        sabotaged[sabotage] = run_demo(home, "--sabotage", sabotage, "-o", "json")
     done = sabotaged[sabotage]
     assert done.returncode == 1, done.stdout + done.stderr
     report: dict[str, Any] = msgspec.json.decode(done.stdout)
@@ -107,8 +115,7 @@ def sabotaged() -> dict[str, subprocess.CompletedProcess[str]]:
     return {}
 
 
-def test_a_person_is_shown_what_was_killed_what_came_of_it_and_what_to_try_next(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_a_person_is_shown_what_was_killed_what_came_of_it_and_what_to_try_next(home: Path) -> None:
     done = run_demo(home, "--agent", "decorated")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout

@@ -24,7 +24,8 @@ KNOWN_KEY = Ledger((*ONE.tries, Try("k", 4200, "rc-1", False)))
 VIEWS = """
 CREATE VIEW runs AS SELECT * FROM (VALUES ('r-1', 'demo', 'done', 2, 1), ('other', 'theirs', 'failed', 1, 2))
     t(run_id, project, status, attempts, started_at);
-CREATE VIEW llm_calls AS SELECT * FROM (VALUES ('r-1', 'SUCCESS'), ('r-1', 'SUCCESS'), ('r-1', 'RUNNING')) t(run_id, status);
+CREATE VIEW llm_calls AS SELECT * FROM (VALUES ('r-1', 'SUCCESS'), ('r-1', 'SUCCESS'), ('r-1', 'RUNNING'))
+    t(run_id, status);
 CREATE VIEW effects AS SELECT * FROM (VALUES ('r-1', 'SUCCESS')) t(run_id, status);
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import grpc
+import grpc.aio
 from grpc_health.v1 import health as _health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -8,9 +8,10 @@ exporter reads) for "later".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import grpc
+import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
@@ -65,8 +66,11 @@ def add_trace_service(server: grpc.aio.Server, intake: Intake, activity: Callabl
             )
         ).SerializeToString()
 
-    handler = grpc.unary_unary_rpc_method_handler(export, request_deserializer=None, response_serializer=None)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
+    untyped: Any = grpc  # its stubs leave these two open
+    handler = untyped.unary_unary_rpc_method_handler(export, request_deserializer=None, response_serializer=None)
+    cast("Any", server).add_generic_rpc_handlers(
+        (untyped.method_handlers_generic_handler(_SERVICE, {"Export": handler}),)
+    )
 
 
 def _trailers(error: LivespanError) -> _Metadata:

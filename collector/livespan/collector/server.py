@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
+import grpc.aio
 
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
@@ -169,13 +170,7 @@ class Collector:
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
         self._intake = Intake(self._committer, self._hot)
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                ("grpc.so_reuseport", 0),
-            ]
-        )
+        self._server = _grpc_server(settings.max_message_bytes)
         self._context = Context(
             home=self.home,
             settings=settings,
@@ -277,3 +272,15 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
+
+
+def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:
+    untyped: Any = grpc.aio  # its stub leaves the interceptors' types open
+    server: grpc.aio.Server = untyped.server(
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    return server

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -108,7 +108,8 @@ class CollectorClient:
         self._pid = os.getpid()
         self._channel = open_channel(self.target)
         self._recovery = RecoveryStub(self._channel)
-        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+        untyped: Any = self._channel  # its stub knows no call on plain bytes
+        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = untyped.unary_unary(
             EXPORT_METHOD, request_serializer=None, response_deserializer=None
         )
 

@@ -23,15 +23,10 @@ def checkpoint(state: bytes | bytearray | memoryview) -> str:
     Raises:
         SpoolFull: no room within the budget; the state was not kept, and the program decides what that means.
     """
-    if not isinstance(state, (bytes, bytearray, memoryview)):
-        raise InvalidInput(
-            f"a state is bytes, not {type(state).__name__}",
-            subject="checkpoint",
-            hint="json.dumps(state).encode() makes it so.",
-        )
+    data = _as_bytes(state)
     session, scope = active()
     checkpoint_id = random_hex(8)
-    session.checkpoint(scope, checkpoint_id, bytes(state))
+    session.checkpoint(scope, checkpoint_id, data)
     return checkpoint_id
 
 
@@ -76,3 +71,13 @@ def annotate(
     }
     notes: dict[str, Scalar] = {name: value for name, value in told.items() if value is not None}
     session.annotate(scope, notes)
+
+
+def _as_bytes(state: object) -> bytes:
+    if isinstance(state, (bytes, bytearray, memoryview)):
+        return bytes(state)
+    raise InvalidInput(
+        f"a state is bytes, not {type(state).__name__}",
+        subject="checkpoint",
+        hint="json.dumps(state).encode() makes it so.",
+    )

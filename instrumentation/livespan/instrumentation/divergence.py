@@ -61,11 +61,8 @@ def first_difference(recorded: Any, asked: Any, path: str) -> str:
         if len(olds) != len(news):
             return f"{path} had {len(olds)} items, has {len(news)}"
         return ""
-    return (
-        ""
-        if recorded == asked and type(recorded) is type(asked)
-        else f"{path} was {_shown(recorded)}, is {_shown(asked)}"
-    )
+    same = recorded == asked and type(recorded) is type(asked)  # pyright: ignore[reportUnknownArgumentType]  # JSON
+    return "" if same else f"{path} was {_shown(recorded)}, is {_shown(asked)}"
 
 
 def _shown(value: Any) -> str:

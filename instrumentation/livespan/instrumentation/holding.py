@@ -43,7 +43,7 @@ class Holding:
         self,
         client: CollectorClient,
         request: pb.HoldRequest,
-        on_lost: Callable[[LeaseLost], None],
+        on_lost: Callable[[LeaseLost], object],
         reconnect: Callable[[], CollectorClient],
         kick_drain: Callable[[], None],
     ) -> None:

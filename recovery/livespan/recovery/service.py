@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 import grpc
+import grpc.aio
 
 from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
