@@ -140,7 +140,7 @@ def _ended(stage: Stage, run: _Progress, without: str) -> None:
         elif code == 5 and reason in _AWAY and stage.collectors_killed:
             stage.wait_for_collector()
         else:
-            raise TrialError(f"{run.plan.run} ended by itself with code {code}: {stage.said(run.plan.run)}")
+            raise TrialError(f"{run.plan.run} ended by itself with code {code} {reason}: {stage.said(run.plan.run)}")
     run.lives += 1
     if run.lives > _LIVES:
         raise TrialError(f"{run.plan.run} does not end in {_LIVES} lives")

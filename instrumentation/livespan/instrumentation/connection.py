@@ -18,6 +18,7 @@ from livespan.instrumentation.spool import Spool
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Unavailable
 from livespan.proto.rendezvous import ensure
+from livespan.proto.v1.livespan_pb2 import RunRef
 
 __all__ = ["Connection", "connection"]
 
@@ -29,7 +30,11 @@ _lock = threading.Lock()
 
 
 class Connection:
-    """Made once per home and endpoint; lives as long as the process. Thread-safe."""
+    """Made once per home and endpoint; lives as long as the process. Thread-safe.
+
+    Attributes:
+        not_given_back: leases of runs that ended here while the collector was away, by project and run id, with their epochs.
+    """
 
     def __init__(self, settings: AgentSettings) -> None:
         self.home = settings.home
@@ -51,6 +56,7 @@ class Connection:
             budget_s=settings.budget_ms / 1000,
         )
         self.spool_id = _spool_id(self.home.spool)
+        self.not_given_back: dict[tuple[str, str], tuple[RunRef, int]] = {}
 
     def client(self, fresh: bool = False) -> CollectorClient:
         """Return the collector's client.

@@ -74,8 +74,10 @@ def annotate(
 
 
 def _as_bytes(state: object) -> bytes:
-    if isinstance(state, (bytes, bytearray, memoryview)):
-        return bytes(state)
+    if isinstance(state, bytes):
+        return state
+    if isinstance(state, (bytearray, memoryview)):
+        return bytes(state)  # pyright: ignore[reportUnknownArgumentType]  # a memoryview of whatever it views
     raise InvalidInput(
         f"a state is bytes, not {type(state).__name__}",
         subject="checkpoint",

@@ -20,6 +20,7 @@ import msgspec
 from livespan.instrumentation import branches
 from livespan.instrumentation.adoption import adopt
 from livespan.instrumentation.barrier import Barrier
+from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, Settlement, origins
 from livespan.instrumentation.holding import Holding
@@ -109,6 +110,7 @@ class OpenRun:
             self._ties.client().close_run(self.run, self.epoch, export_request(tail), _CLOSE_S)
         except (LivespanError, Stop):
             self._ties.kick_drain()
+            self._ties.not_given_back[self.run.project, self.run.run_id] = (self.run, self.epoch)
         finally:
             self._holding.end()
 
@@ -181,11 +183,21 @@ def _hold(
         holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
         try:
             adopt(ties.home.spool, client)
+            _give_back(ties, request.run, client)
             return holding, holding.acquire()
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_S)
+
+
+def _give_back(ties: Connection, run: pb.RunRef, client: CollectorClient) -> None:
+    """Give back the lease of this process's own last life of a run, where the collector was away at its end."""
+    key = (run.project, run.run_id)
+    left = ties.not_given_back.get(key)
+    if left is not None:
+        client.close_run(*left, b"", _CLOSE_S)
+        ties.not_given_back.pop(key, None)
 
 
 def _permission(

@@ -98,16 +98,19 @@ def _head(name: str, tag: bytes, size: int) -> bytes:
 
 
 def _attribute(name: str, value: Scalar) -> bytes:
+    key = _keys.get(name) or _key(name)
     if isinstance(value, str):
         raw = value.encode("utf-8", "replace")
-        return _head(name, b"\x0a", len(raw)) + raw
+        size = len(raw)
+        if len(key) + size < 0x7C:  # nearly all: every length below fits one byte, and one format is all it takes
+            return b"\x4a%c%b\x12%c\x0a%c%b" % (len(key) + size + 4, key, size + 2, size, raw)
+        return _head(name, b"\x0a", size) + raw
     if value is True or value is False:
         any_value = b"\x10\x01" if value else b"\x10\x00"
     elif isinstance(value, float):
         any_value = b"\x21" + _DOUBLE.pack(value)
     else:
         any_value = b"\x18" + _varint(value & 0xFFFFFFFFFFFFFFFF)
-    key = _key(name)
     body = key + b"\x12" + _varint(len(any_value)) + any_value
     return _ATTRIBUTE + _varint(len(body)) + body
 
