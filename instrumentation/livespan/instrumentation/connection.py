@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,6 @@ from livespan.instrumentation.spool import Spool
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Unavailable
 from livespan.proto.rendezvous import ensure
-from livespan.proto.v1.livespan_pb2 import RunRef
 
 __all__ = ["Connection", "connection"]
 
@@ -33,7 +33,8 @@ class Connection:
     """Made once per home and endpoint; lives as long as the process. Thread-safe.
 
     Attributes:
-        not_given_back: leases of runs that ended here while the collector was away, by project and run id, with their epochs.
+        unfinished: by project and run id, what ends a life that ended here while the collector was away: it sends the
+            life's last records and gives its lease back.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -56,7 +57,7 @@ class Connection:
             budget_s=settings.budget_ms / 1000,
         )
         self.spool_id = _spool_id(self.home.spool)
-        self.not_given_back: dict[tuple[str, str], tuple[RunRef, int]] = {}
+        self.unfinished: dict[tuple[str, str], Callable[[CollectorClient], None]] = {}
 
     def client(self, fresh: bool = False) -> CollectorClient:
         """Return the collector's client.

@@ -104,15 +104,17 @@ class OpenRun:
         """Send what is not acknowledged yet together with the lease; if the collector is away the drain does the
         rest.
         """
-        deadline = time.monotonic() + _CLOSE_S
         try:
-            tail = self.session.permission.tail(deadline)
-            self._ties.client().close_run(self.run, self.epoch, export_request(tail), _CLOSE_S)
+            self._end_life(self._ties.client())
         except (LivespanError, Stop):
             self._ties.kick_drain()
-            self._ties.not_given_back[self.run.project, self.run.run_id] = (self.run, self.epoch)
+            self._ties.unfinished[self.run.project, self.run.run_id] = self._end_life
         finally:
             self._holding.end()
+
+    def _end_life(self, client: CollectorClient) -> None:
+        tail = self.session.permission.tail(time.monotonic() + _CLOSE_S)
+        client.close_run(self.run, self.epoch, export_request(tail), _CLOSE_S)
 
 
 def open_run(
@@ -183,7 +185,7 @@ def _hold(
         holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
         try:
             adopt(ties.home.spool, client)
-            _give_back(ties, request.run, client)
+            _end_last_life(ties, request.run, client)
             return holding, holding.acquire()
         except Unavailable:
             if time.monotonic() > deadline:
@@ -191,13 +193,13 @@ def _hold(
             time.sleep(_PAUSE_S)
 
 
-def _give_back(ties: Connection, run: pb.RunRef, client: CollectorClient) -> None:
-    """Give back the lease of this process's own last life of a run, where the collector was away at its end."""
+def _end_last_life(ties: Connection, run: pb.RunRef, client: CollectorClient) -> None:
+    """End this process's own last life of a run, where the collector was away at its end: nobody adopts a living writer's."""
     key = (run.project, run.run_id)
-    left = ties.not_given_back.get(key)
-    if left is not None:
-        client.close_run(*left, b"", _CLOSE_S)
-        ties.not_given_back.pop(key, None)
+    end_life = ties.unfinished.get(key)
+    if end_life is not None:
+        end_life(client)
+        ties.unfinished.pop(key, None)
 
 
 def _permission(
