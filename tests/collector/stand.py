@@ -48,10 +48,11 @@ class Writer:
     project: str = "shop"
     attempt: int = 1
     seq: int = 0
+    generation: int = 0
 
     @property
     def trace(self) -> TraceId:
-        return trace_id(self.project, self.run_id)
+        return trace_id(self.project, self.run_id, self.generation)
 
     @property
     def root(self) -> bytes:
@@ -74,6 +75,7 @@ class Writer:
         resource: dict[str, Scalar] = {
             names.PROJECT: self.project,
             names.RUN_ID: self.run_id,
+            names.GENERATION: self.generation,
             names.ATTEMPT: self.attempt,
             names.EPOCH: self.attempt,
             names.TAG_PREFIX + "tier": "gold",

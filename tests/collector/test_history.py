@@ -25,7 +25,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     stand.crash()
 
 
-def send_run(stand: Stand, publish_after: frozenset[int]) -> None:
+def send_run(stand: Stand, publish_after: frozenset[int], *, look: bool = False) -> None:
     """A run of two lives in eight requests; published after those that are named."""
     writer = Writer()
     requests = [
@@ -40,6 +40,8 @@ def send_run(stand: Stand, publish_after: frozenset[int]) -> None:
     ]
     for number, spans in enumerate(requests):
         stand.send(*spans)
+        if look:
+            stand.history.run("shop", "order-17")
         if number in publish_after:
             stand.publish()
 
@@ -84,6 +86,39 @@ def test_a_history_does_not_depend_on_what_is_published(tmp_path: Path, publish_
         stand.crash()
     assert found[0] == found[1]
     assert b"z" * 20_000 in repr(found[0]).encode()
+
+
+@pytest.mark.parametrize("publish_after", [(7,), (0, 1, 2, 3, 4, 5, 6, 7), (3,), (5,), (1, 6)])
+def test_a_history_that_was_kept_warm_is_the_one_that_the_files_tell(
+    tmp_path: Path, publish_after: tuple[int, ...]
+) -> None:
+    stand = Stand(tmp_path)
+    send_run(stand, frozenset(publish_after), look=True)
+    warm = stand.history.run("shop", "order-17")
+    stand.crash()
+    again = Stand(tmp_path)
+    cold = again.history.run("shop", "order-17")
+    assert warm is not None
+    assert cold is not None
+    assert told(again, warm) == told(again, cold)
+    again.crash()
+
+
+def test_a_warm_history_gives_way_to_a_newer_generation(stand: Stand) -> None:
+    stand.send(Writer().started(node(1)))
+    stand.publish(last=True)
+    first = stand.history.run("shop", "order-17")
+    stand.send(Writer(generation=1, name="w2").started(node(2)))
+    fresh = stand.history.run("shop", "order-17")
+    stand.publish(last=True)
+    later = stand.history.run("shop", "order-17")
+    old = stand.history.run("shop", "order-17", 0)
+    assert [run and (run.generation, set(run.calls)) for run in (first, fresh, later, old)] == [
+        (0, {node(1)}),
+        (1, {node(2)}),
+        (1, {node(2)}),
+        (0, {node(1)}),
+    ]
 
 
 def test_an_unknown_run_has_no_history(stand: Stand) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from livespan.collector.hot import HotTier
+from collections.abc import Mapping, Sequence
+
+from livespan.collector.hot import HotTier, RunView
 from livespan.collector.lake.content import FrameSource
 from livespan.collector.lake.read_back import records_of
 from livespan.collector.lake.reader import LakeReader
@@ -34,27 +36,34 @@ class History:
             Damaged: a file of the lake cannot be read.
         """
         view = self._hot.look(project, run_id)
-        rows = self._lake.run_rows(view.files.nodes, project, run_id, generation)
-        published = rows[0]["generation"] if rows else None
-        if generation is None:
-            known = [*view.histories, *([published] if isinstance(published, int) else [])]
-            if not known:
-                return None
-            generation = max(known)
-        hot = view.histories.get(generation)
-        if published != generation:
-            return hot[0] if hot else None
-        history = RunHistory(project, run_id, generation)
-        seen: set[tuple[str, int]] = set()
-        for row in rows:
-            for record in records_of(row):
-                if record.writer:
-                    if (record.writer, record.writer_seq) in seen:
-                        continue
-                    seen.add((record.writer, record.writer_seq))
-                history.add(record)
-        for each in hot[1] if hot else ():
+        history = self._newest(view, project, run_id)
+        if history is None:
+            return None
+        if generation not in (None, history.generation):
+            rows = self._lake.run_rows(view.files.nodes, project, run_id, generation)
+            history = _folded(RunHistory(project, run_id, generation or 0), rows)
+        hot, held = view.histories.get(history.generation, (None, ()))
+        if not history.trace_id:
+            return hot  # nothing of it is published
+        for each in held:
             history.add(each.record)
+        return history
+
+    def _newest(self, view: RunView, project: str, run_id: str) -> RunHistory | None:
+        """Return what is published of the newest generation, empty where that is hot alone; it is warm from here on."""
+        newest = max(view.histories, default=-1)
+        history = view.warm
+        if history is None:
+            rows = self._lake.run_rows(view.files.nodes, project, run_id, None)
+            published = rows[0]["generation"] if rows else -1
+            if isinstance(published, int) and published >= max(newest, 0):
+                history = _folded(RunHistory(project, run_id, published), rows)
+                self._hot.warm_up(view.files, history.copy())
+            elif newest < 0:
+                return None
+        if history is None or history.generation < newest:
+            history = RunHistory(project, run_id, newest)
+            self._hot.warm_up(view.files, history.copy())
         return history
 
     def content(self, record: Record, name: str) -> bytes:
@@ -103,6 +112,19 @@ class History:
                 hint="Run `livespan verify`.",
             )
         return _checked(found[1], found[0], record, attribute)
+
+
+def _folded(history: RunHistory, rows: Sequence[Mapping[str, object]]) -> RunHistory:
+    """Add the records of published rows to a history, each once, and return it."""
+    seen: set[tuple[str, int]] = set()
+    for row in rows:
+        for record in records_of(row):
+            if record.writer:
+                if (record.writer, record.writer_seq) in seen:
+                    continue
+                seen.add((record.writer, record.writer_seq))
+            history.add(record)
+    return history
 
 
 def _value(record: Record, name: str) -> tuple[str, AttributeValue]:

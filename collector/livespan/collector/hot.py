@@ -21,6 +21,7 @@ from livespan.collector.lake.table import LakeFile
 from livespan.collector.log.protocol import FrameRef
 from livespan.collector.run_history import RunHistory
 from livespan.collector.seen import Seen
+from livespan.collector.warm import WarmRuns
 from livespan.proto.record import Record
 
 __all__ = ["Held", "HotTier", "LakeFiles", "RunView", "Snapshot"]
@@ -70,10 +71,12 @@ class RunView:
     Attributes:
         files: what is published.
         histories: what is not, by generation: the history of those records alone, and the records themselves.
+        warm: the history of what is published of the newest generation, where it is kept in memory; a copy.
     """
 
     files: LakeFiles
     histories: dict[int, tuple[RunHistory, list[Held]]]
+    warm: RunHistory | None = None
 
 
 class HotTier:
@@ -82,9 +85,16 @@ class HotTier:
     Args:
         limit_bytes: `full` from here on.
         publish_records: `wants_publish` from this many new records on, and from half of the limit.
+        warm_bytes: bound of the histories that are kept of published runs.
     """
 
-    def __init__(self, limit_bytes: int = 256 * 1024 * 1024, publish_records: int = 4000) -> None:
+    def __init__(
+        self,
+        limit_bytes: int = 256 * 1024 * 1024,
+        publish_records: int = 4000,
+        warm_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._warm = WarmRuns(warm_bytes)
         self._limit_bytes = limit_bytes
         self._publish_records = publish_records
         self._changed = threading.Condition()
@@ -204,6 +214,7 @@ class HotTier:
                 del run.held[record.log_seq]
                 self._bytes -= held.size_bytes
                 self._records -= 1
+                self._warm.published(record, held.size_bytes)
                 touched[id(run)] = (key, record.generation, run)
             for key, generation, run in touched.values():
                 self._fold_again(key, generation, run)
@@ -225,7 +236,14 @@ class HotTier:
         with self._changed:
             group = self._runs.get((project, run_id), {})
             histories = {generation: (run.history.copy(), list(run.held.values())) for generation, run in group.items()}
-            return RunView(self._files, histories)
+            warm = self._warm.get((project, run_id))
+            return RunView(self._files, histories, warm.copy() if warm is not None else None)
+
+    def warm_up(self, files: LakeFiles, history: RunHistory) -> None:
+        """Keep the history of what these files hold of a run, unless something was published since they were read."""
+        with self._changed:
+            if self._files is files:
+                self._warm.put(history)
 
     def files(self) -> LakeFiles:
         """Return what is published."""
