@@ -12,21 +12,22 @@ from typing import Final
 __all__ = ["KB", "busy", "messages", "state", "texts"]
 
 KB: Final = 1024
-_WORDS: Final = (
+_SENTENCE: Final = (
     "the order was placed on monday and the customer asks whether delivery can be moved to thursday because nobody is "
     "at home until then please check the warehouse for a second parcel refund one item and send a short confirmation"
-).split()  # noqa: SIM905 - a sentence reads better than forty literals
+)
 
 
 def texts(count: int, size: int = KB) -> list[str]:
     """Return `count` different texts of `size` characters each."""
     source = random.Random(17)
+    known = _SENTENCE.split()
     found: list[str] = []
     for number in range(count):
         words = [f"{number}:"]
         length = len(words[0])
         while length < size:
-            words.append(source.choice(_WORDS))
+            words.append(source.choice(known))
             length += len(words[-1]) + 1
         found.append(" ".join(words)[:size])
     return found

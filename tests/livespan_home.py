@@ -4,7 +4,8 @@
     live.serve_process()     `livespan serve`; without either, the first `live.run()` starts an embedded one
     live.program(source)     a Python program as a process of its own, with this home as LIVESPAN_HOME
 
-Only processes are ended that were started here, or whose command line names this home. What this cannot show: a power cut.
+Only processes are ended that were started here, or whose command line names this home.
+What this cannot show: a power cut.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,12 @@ class Inside:
         return self.collector._context  # pyright: ignore[reportPrivateUsage]  # to look inside is what this is for
 
     @property
+    def leases(self) -> list[dict[str, Any]]:
+        """What the collector says of the leases that are held."""
+        told: Any = self.collector._status()["leases"]  # pyright: ignore[reportPrivateUsage]  # as above
+        return list(told)
+
+    @property
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
@@ -116,7 +124,7 @@ class Inside:
     async def _serve(self) -> None:
         try:
             await self.collector.start()
-        except BaseException as error:  # noqa: BLE001 - told to who constructs us
+        except BaseException as error:
             self._failure = error
             self._ready.set()
             return
@@ -227,7 +235,7 @@ class LiveHome:
         for pid in [pid for role in roles for pid in self.pids(role)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda pid=pid: not start_time_ticks(pid))
+            wait_until(partial(_is_dead, pid))
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
@@ -253,6 +261,10 @@ class LiveHome:
         while self.pids("drain") or self.pids("collector"):
             self.kill("drain", "collector")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_dead(pid: int) -> bool:
+    return not start_time_ticks(pid)
 
 
 def _close_pipes(process: subprocess.Popen[str]) -> None:

@@ -199,6 +199,22 @@ def test_doubt_is_shown_with_a_command_for_the_same_collector(
     assert "livespan resolve order-17 " in run(capsys, "runs", "show", "order-17")[1]
 
 
+@pytest.mark.parametrize(("settled", "code"), [("not_done", 5), ("done", 0)])
+@pytest.mark.parametrize("form", ["text", "json", "jsonl"])
+def test_a_run_with_a_conflict_is_shown_and_leaves_by_exit_code_5(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, settled: str, code: int, form: str
+) -> None:
+    records: list[Record] = []
+    build = RunBuilder(records, "order-17")
+    charge = build.start("charge", effect=True)
+    build.settle(charge, settled, output='"ok"')
+    build.end(charge)
+    with serving(FixedLake(records), tmp_path) as served:
+        left, out, _ = run(capsys, "runs", "show", "order-17", "--endpoint", served.target, "-o", form)
+    assert left == code
+    assert "charge" in out
+
+
 def test_a_shown_run_as_jsonl_is_the_run_and_then_its_nodes(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "runs", "show", "@last", "--endpoint", endpoint, "-o", "jsonl")[1]
     first, *nodes = [json.loads(line) for line in out.splitlines()]

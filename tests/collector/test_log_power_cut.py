@@ -1,5 +1,4 @@
-"""Acknowledged frames and the power: cut at each named step, at random instants, and after a kill.
-"""
+"""Acknowledged frames and the power: cut at each named step, at random instants, and after a kill."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.crash.campaign import check_lake
-from tests.crash.stage import ROOT, CollectorShape, Stage, wait_until
+from tests.crash.stage import ROOT, Agent, CollectorShape, Stage, wait_until
 from tests.crash.trial import RunPlan, play
 from tests.crash.witness import read_witness
 
@@ -20,7 +21,7 @@ _LEFT_KB = (1500, 700, 200, 64)
 
 
 def full(folder: Path) -> None:
-    """Fill the disk to a different last bit before each of several runs; free it; every run must still come out right."""
+    """Fill the disk but for a last bit before each of several runs; free it; each must still come out right."""
     disk = folder / "home"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE_KB}k,mode=0700", "tmpfs", str(disk)], check=True)
@@ -34,7 +35,7 @@ def full(folder: Path) -> None:
             hog = disk / "hog"
             fill(hog, disk, left_kb)
             agent = stage.start_agent(plan.run, plan.shape, plan.seed)
-            assert wait_until(lambda agent=agent: agent.ended, 60), f"{plan.run} hangs on a full disk"  # type: ignore[misc]
+            assert wait_until(partial(has_ended, agent), 60), f"{plan.run} hangs on a full disk"
             code = agent.process.returncode
             lines = read_witness(folder / f"{plan.run}.witness")
             assert code in (0, 5), f"{plan.run} ended with {code}: {stage.said(plan.run)}"
@@ -48,6 +49,10 @@ def full(folder: Path) -> None:
         print(f"stopped {stopped}, compared {dict(compared)}")
     finally:
         stage.close()
+
+
+def has_ended(agent: Agent) -> bool:
+    return agent.ended
 
 
 def fill(hog: Path, disk: Path, left_kb: int) -> None:
@@ -64,10 +69,12 @@ def read_only(folder: Path) -> None:
     disk.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700,ro", "tmpfs", str(disk)], check=True)
     for command in (
-        ["-m", "tests.crash.program", "--home", str(disk), "--run", "r", "--shape", "single", "--seed", "1", "--folder", str(folder)],
+        ["-m", "tests.crash.program", *f"--home {disk} --run r --shape single --seed 1 --folder {folder}".split()],
         ["-m", "livespan.collector", "serve", "--home", str(disk)],
     ):
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
+        )
         print(f"{command[1]}: {done.returncode}: {done.stderr.strip()}")
         assert done.returncode in (4, 5), done.stderr
         assert "LIVESPAN_HOME" in done.stderr, done.stderr

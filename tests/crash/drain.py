@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from livespan.instrumentation.drain_process import main as drain_main
 from tests.crash.pausing import PauseHook
+
+from livespan.instrumentation.drain_process import main as drain_main
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,8 +4,8 @@ A process of its own with nothing but duckdb: it reads the lake as any user can.
 "whole", "ended"}]`; `whole` says that the last life made every call, so that the lake may hold no call that nobody saw;
 `ended`, that the run ended well (as all do where it is not said).
 
-Printed is one JSON object: `problems` by run, and what was compared. Missing: seen and not in the lake, or not equal there.
-Duplicate: the same node, answer or checkpoint twice. Corrupt: bytes that do not have their digest.
+Printed is one JSON object: `problems` by run, and what was compared. Missing: seen and not in the lake, or not equal
+there. Duplicate: the same node, answer or checkpoint twice. Corrupt: bytes that do not have their digest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ CONTENT = "SELECT run_id, digest, bytes FROM content WHERE run_id IN (SELECT unn
 NODES = """
 SELECT run_id, node_id, kind, name, status, input, input_digest, output, output_digest, idempotency_key, settled
 FROM nodes WHERE type IN ('PROMPT', 'TOOL', 'MEMORY') AND run_id IN (SELECT unnest(?))"""
-CHECKPOINTS = "SELECT run_id, checkpoint_id, digest, size_bytes, state FROM checkpoints WHERE run_id IN (SELECT unnest(?))"
+CHECKPOINTS = (
+    "SELECT run_id, checkpoint_id, digest, size_bytes, state FROM checkpoints WHERE run_id IN (SELECT unnest(?))"
+)
 RUNS = "SELECT run_id, status FROM runs WHERE run_id IN (SELECT unnest(?))"
 
 Row = dict[str, Any]
@@ -107,20 +109,24 @@ def check_run(lake: Lake, asked: dict[str, Any], lines: list[dict[str, Any]], co
             check_answer(lake, line, answers[line["name"], line["label"]], wrong)
         elif line["what"] == "checkpoint":
             counts["checkpoints"] += 1
-            check_checkpoint(line, [row for row in lake.checkpoints[run] if row["checkpoint_id"] == line["checkpoint"]], wrong)
+            check_checkpoint(
+                line, [row for row in lake.checkpoints[run] if row["checkpoint_id"] == line["checkpoint"]], wrong
+            )
         elif line["what"] == "entered":
             counts["entered"] += 1
-            tries = [row for row in nodes if row["node_id"] == line["node"] and row["idempotency_key"] == line["key"]]
+            tries = [
+                row for row in nodes if row["node_id"] == line["node"] and row["idempotency_key"] == line.get("key")
+            ]
             if not tries:
                 wrong("unstarted", f"{line['name']} {line['label']} ran without a started record")
     if asked["whole"]:
         for key in answers.keys() - seen:
             if answers[key]:
                 wrong("unseen", f"{key} is in the lake, and the last life did not see it")
-    for key, rows in tries_by_key(nodes).items():
-        ended = [row for row in rows if row["kind"] == "ended"]
+    for effect, tries in tries_by_key(nodes).items():
+        ended = [row for row in tries if row["kind"] == "ended"]
         if len(ended) > 1:
-            wrong("duplicate", f"effect {key} ended {len(ended)} times")
+            wrong("duplicate", f"effect {effect} ended {len(ended)} times")
     return problems
 
 

@@ -1,12 +1,12 @@
 """Takes one protection away at a time, and asks whether the kill tests notice: `python -m tests.crash.mutants`.
 
 Each protection has the smallest trial that must notice its absence. The trial runs twice, each time in a process of its
-own: with everything in place it must pass, with the protection gone it must fail. Exit code 1 where a mutant survives, or
-a trial fails that should not.
+own: with everything in place it must pass, with the protection gone it must fail. Exit code 1 where a mutant survives,
+or a trial fails that should not.
 
     commit word last        an append stands still in its middle while the drain reads; then the agent is killed
     barrier                 agent and drain killed in the effect, the spool lost with its host
-    late facts              an agent frozen in an effect past its lease wakes up when another life has begun, and is killed
+    late facts              an agent frozen in an effect past its lease wakes up when another life has begun
     fencing                 the same, and it goes on to its next effect
     reuse number            a log recycled many times, its collector killed, opened again
     sync before ack         the power fails while requests are acknowledged
@@ -26,19 +26,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from livespan.collector.log import LogProtections, open_log
-from livespan.proto.errors import LivespanError
 from tests.crash.campaign import check_lake
 from tests.crash.power_trial import lives_and_cuts
 from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError, wait_until
 from tests.crash.trial import Kill, RunPlan, play
 from tests.crash.witness import Line, read_witness
 
+from livespan.collector.log import LogProtections, open_log
+from livespan.proto.errors import LivespanError
+
 CAUGHT: Final = 3
 RUN: Final = "mutant"
 _SMALL: Final = 64 << 10
 _FAIL_FIRST: Final = 12
-"""A seed whose first effect has the policy "fail"; a test guards it."""
+"""A seed whose first effect has the policy "fail"; `_wake_late` sees to it."""
 
 
 def commit_word_last(folder: Path, mutated: bool) -> None:
@@ -114,7 +115,9 @@ def reuse_number(folder: Path, mutated: bool) -> None:
     without = "reuse-number" if mutated else ""
     stage = Stage(folder, CollectorShape(segment_bytes=_SMALL, publish_s=0.05, without=without))
     collector = frozenset({"collector"})
-    plans = [RunPlan(f"{RUN}{number}", "single", number, (Kill(collector),) if number == 3 else ()) for number in range(5)]
+    plans = [
+        RunPlan(f"{RUN}{number}", "single", number, (Kill(collector),) if number == 3 else ()) for number in range(5)
+    ]
     try:
         stage.start_all()
         for plan in plans:
@@ -222,7 +225,8 @@ def main(arguments: Sequence[str]) -> int:
         return one(arguments[0], "--mutated" in arguments)
     wanted = [(name, mutated) for name in TRIALS for mutated in (False, True)]
     with ThreadPoolExecutor(2) as pool:
-        results = dict(zip(wanted, pool.map(lambda each: judged(*each), wanted), strict=True))
+        names, mutations = zip(*wanted, strict=True)
+        results = dict(zip(wanted, pool.map(judged, names, mutations), strict=True))
     survived = 0
     print(f"{'protection':<18} {'in place':<10} {'taken away':<12} noticed by")
     for name in TRIALS:

@@ -1,10 +1,10 @@
-"""Protections taken away, one at a time, in the process that a launcher starts; `mutants.py` says which trial must notice.
+"""Protections taken away, one at a time, in a launched process; `mutants.py` says which trial must notice.
 
-    pause-append    nothing is taken away: an append stands still before its commit word
-    commit-first    the spool's commit word is written before what it covers, and the append stands still behind it
-    no-barrier      an effect's start is acknowledged without what the run recorded before it
-    own-clock       an agent does not notice that its lease is over: the collector's fencing stands alone
-    old-facts       what a former epoch recorded is dropped when it arrives
+pause-append    nothing is taken away: an append stands still before its commit word
+commit-first    the spool's commit word is written before what it covers, and the append stands still behind it
+no-barrier      an effect's start is acknowledged without what the run recorded before it
+own-clock       an agent does not notice that its lease is over: the collector's fencing stands alone
+old-facts       what a former epoch recorded is dropped when it arrives
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from livespan.proto.record import Record
 
 __all__ = ["in_agent", "in_collector"]
 
+
 def in_agent(without: str, pause: Callable[[str], None]) -> None:
     """Change this process, an agent's.
 
@@ -32,10 +33,10 @@ def in_agent(without: str, pause: Callable[[str], None]) -> None:
         pause: called with "append" in the middle of every append, where the mutation says so.
     """
     if without == "no-barrier":
-        Barrier.collect = _nothing  # type: ignore[method-assign]  # that is what a mutation is
+        Barrier.collect = _nothing  # type: ignore[method-assign,assignment]  # that is what a mutation is
     if without == "own-clock":
         Holding.is_valid = property(lambda holding: True)  # type: ignore[method-assign,assignment]  # as above
-        Holding._lose = _lose_nothing  # type: ignore[method-assign]  # as above
+        Holding._lose = _lose_nothing  # type: ignore[method-assign,assignment]  # as above
     if without in ("pause-append", "commit-first"):
         SpoolWriter.append = _standing_still(pause, without == "commit-first")  # type: ignore[method-assign]  # as above
 
@@ -56,14 +57,15 @@ def _lose_nothing(holding: Holding, reason: str) -> None:
 
 
 def _standing_still(pause: Callable[[str], None], commit_first: bool) -> Callable[..., int]:
-    """Return an append that writes the record's beginning (or, before it, the commit word), stands still, and goes on."""
+    """Return an append that writes the record's beginning (or its commit word), stands still, and goes on."""
     append = SpoolWriter.append
 
     def slow(writer: SpoolWriter, head: bytes, body: bytes, kind: int, reserve: int = 0, consumes: int = 0) -> int:
-        segment = writer._current
+        segment = writer._current  # pyright: ignore[reportPrivateUsage]  # a mutation reaches inside
         at, size = segment.end, len(head) + len(body) + RECORD_BYTES
         if at + size + writer.promised <= segment.size:
-            seq, shape = writer._seq + 1, kind | len(head) << 32
+            seq = writer._seq + 1  # pyright: ignore[reportPrivateUsage]  # as above
+            shape = kind | len(head) << 32
             if commit_first:
                 digest = xxhash.xxh3_64_intdigest(head, seq ^ shape)
                 digest = xxhash.xxh3_64_intdigest(body, digest) if body else digest

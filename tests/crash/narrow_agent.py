@@ -1,4 +1,4 @@
-"""An agent that meets a full spool: `python -m tests.crash.narrow_agent HOME LEDGER`. What it met is one JSON line on stdout.
+"""An agent that meets a full spool: `python -m tests.crash.narrow_agent HOME LEDGER`. It prints what it met as JSON.
 
 Model calls with answers of 12 KB until the spool takes no more, a few more of them, a checkpoint, then an effect.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import livespan.instrumentation as ls
+from livespan.instrumentation.session import SESSIONS
+from livespan.proto.ids import trace_id
 from livespan.replay.testing import ledger
 
 ANSWER_BYTES = 12 * 1024
@@ -39,7 +41,7 @@ def main() -> int:
                 began_s = time.monotonic()
                 met["answers"] += bool(think(number))
                 met["longest_s"] = max(met["longest_s"], time.monotonic() - began_s)
-            met["unrecorded"] = run._opened().session.journal.unrecorded.total()
+            met["unrecorded"] = sum(SESSIONS[trace_id("default", "narrow")].journal.unrecorded.values())
             try:
                 ls.checkpoint(bytes(1 << 20))
             except ls.SpoolFull as error:

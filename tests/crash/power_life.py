@@ -3,8 +3,8 @@
     exporter thread ── OTLP ──▶ collector (log, publisher, lake) ──▶ ForgetfulDisk over the home
           └─ after each acknowledgement: one line to the witness, outside of that disk
 
-At the chosen instant the disk forgets whatever was not synced: log, Parquet files, table log, names in folders. The process
-is gone in the same moment, with every acknowledgement that had not arrived.
+At the chosen instant the disk forgets whatever was not synced: log, Parquet files, table log, names in folders. The
+process is gone in the same moment, with every acknowledgement that had not arrived.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.crash.witness import Line, Witness, json_digest
+from tests.power_cut import ForgetfulDisk
+
 from livespan.collector.log import LogProtections
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
@@ -33,9 +36,15 @@ from livespan.proto.ids import ROOT_SCOPE, call_key, input_digest, node_id, scop
 from livespan.proto.node import NodeType
 from livespan.proto.record import RecordKind
 from livespan.proto.rendezvous import locate
-from livespan.proto.span import JournalSpan, Scalar, WireSpan, attribute_bytes, export_request, resource_bytes, wire_span
-from tests.crash.witness import Line, Witness, json_digest
-from tests.power_cut import ForgetfulDisk
+from livespan.proto.span import (
+    JournalSpan,
+    Scalar,
+    WireSpan,
+    attribute_bytes,
+    export_request,
+    resource_bytes,
+    wire_span,
+)
 
 CUT = 77
 """Exit code: the power was cut."""
@@ -73,7 +82,13 @@ class Exporter:
         self._writer = os.urandom(8).hex()
         self._seq = 0
         self._resource = resource_bytes(
-            {names.PROJECT: "default", names.RUN_ID: run, names.ATTEMPT: life, names.EPOCH: life, names.WRITER: self._writer}
+            {
+                names.PROJECT: "default",
+                names.RUN_ID: run,
+                names.ATTEMPT: life,
+                names.EPOCH: life,
+                names.WRITER: self._writer,
+            }
         )
 
     def send(self, client: CollectorClient, number: int) -> None:
@@ -86,7 +101,9 @@ class Exporter:
         node = node_id(self._trace, key, 0)
         about: dict[str, Scalar] = {names.SCOPE: ROOT_SCOPE, names.CALL_KEY: key, names.TRY: 0, names.OCCURRENCE: 0}
         started = self._span(RecordKind.STARTED, node, about, ((names.INPUT, data),))
-        ended = self._span(RecordKind.ENDED, node, {names.CALL_KEY: key, names.TRY: 0}, ((names.OUTPUT, json.dumps(output).encode()),))
+        ended = self._span(
+            RecordKind.ENDED, node, {names.CALL_KEY: key, names.TRY: 0}, ((names.OUTPUT, json.dumps(output).encode()),)
+        )
         line = Line("returned", self._life, label, "think", node.hex(), "", json_digest(given), json_digest(output))
         if self._coin.random() < 0.3:
             client.export(export_request([started]))
@@ -116,7 +133,9 @@ class Exporter:
         ended = 0 if kind is RecordKind.STARTED else _NOW_NS + self._seq
         fixed = attribute_bytes({names.NODE_TYPE: NodeType.PROMPT.value, names.RECORD: kind.value})
         parent = scope_node_id(self._trace, ROOT_SCOPE)
-        span = JournalSpan(self._resource, self._trace, node, parent, "think", _NOW_NS, ended, False, fixed, about, texts)
+        span = JournalSpan(
+            self._resource, self._trace, node, parent, "think", _NOW_NS, ended, False, fixed, about, texts
+        )
         return wire_span(span, self._writer, self._seq, state)
 
 
@@ -137,7 +156,9 @@ async def live(told: argparse.Namespace) -> None:
     )
     if told.at == "random":
         delay_s = coin.uniform(0.02, 0.8)
-        threading.Thread(target=lambda: (time.sleep(delay_s), power.cut()), daemon=True).start()
+        timer = threading.Timer(delay_s, power.cut)
+        timer.daemon = True
+        timer.start()
     await collector.start()
     await asyncio.to_thread(export, told, home, coin)
     power.cut()

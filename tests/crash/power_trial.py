@@ -15,7 +15,9 @@ from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError
 __all__ = ["lives_and_cuts"]
 
 
-def lives_and_cuts(folder: Path, cuts: list[tuple[str, int]], seed: int, *, keep: bool = False, without: str = "") -> Counter[str]:
+def lives_and_cuts(
+    folder: Path, cuts: list[tuple[str, int]], seed: int, *, keep: bool = False, without: str = ""
+) -> Counter[str]:
     """Live once for each cut, (step or "random", its nth passing); then publish and compare with what was acknowledged.
 
     Args:

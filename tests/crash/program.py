@@ -1,8 +1,8 @@
 """The agent that is killed: `python -m tests.crash.program --home H --run ID --shape S --seed N --folder F`.
 
 Each answer is fresh and random, and goes into the next step's input, so that an answer that came back changed, or was
-asked twice, shows at once. After each return it writes what it got to its witness file (witness.py). Effects are charges
-in ledgers; `pay_fail` and `pay_probe` have one that ignores idempotency keys. Steps are paused at, where the test asked:
+asked twice, shows at once. After each return it writes what it got to its witness file (witness.py). Effects are
+charges in ledgers; `pay_fail` and `pay_probe` have one that ignores idempotency keys. Where the test asked it pauses at:
 
     llm   between   intent.asked   intent.granted   effect   effect.done   after
 
@@ -25,14 +25,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import livespan.instrumentation as ls
-from livespan.instrumentation.branches import current
-from livespan.instrumentation.client import CollectorClient
-from livespan.replay.testing import ledger
 from tests.crash import mutations
 from tests.crash.pausing import PauseHook
 from tests.crash.steps import Branch, Step, branches_of
 from tests.crash.witness import Line, Witness, json_digest
+
+import livespan.instrumentation as ls
+from livespan.instrumentation.branches import current
+from livespan.instrumentation.client import CollectorClient
+from livespan.replay.testing import ledger
 
 STOPPED = 5
 
@@ -226,7 +227,12 @@ class Walk:
         self.before = output
 
     def _note(self, label: str, step: Step, index: int) -> None:
-        known = {"next": index + 1, "before": self.before, "label": label, "padding": os.urandom(step.size_bytes // 2).hex()}
+        known = {
+            "next": index + 1,
+            "before": self.before,
+            "label": label,
+            "padding": os.urandom(step.size_bytes // 2).hex(),
+        }
         state = json.dumps(known).encode()
         checkpoint = ls.checkpoint(state)
         digest = sha256(state).hexdigest()
@@ -237,7 +243,9 @@ class Walk:
 
 def run_single(branches: list[Branch], restored: bytes | None) -> None:
     """One branch; or several, one after the other."""
-    known = json.loads(restored) if restored is not None else {"next": 0, "before": ""}
+    known: dict[str, Any] = {"next": 0, "before": ""}
+    if restored is not None:
+        known = json.loads(restored)
     for branch in branches:
         Walk(branch, known["next"], known["before"]).run()
 
@@ -291,7 +299,9 @@ def run_fork(branches: list[Branch]) -> None:
 def say_stopped(error: BaseException) -> None:
     """Write what stopped the run."""
     cause = error.cause if isinstance(error, ls.RunStopped) else error
-    name = next((cls.__name__ for cls in type(cause).__mro__ if cls.__module__ == "livespan.proto.errors"), type(cause).__name__)
+    name = next(
+        (cls.__name__ for cls in type(cause).__mro__ if cls.__module__ == "livespan.proto.errors"), type(cause).__name__
+    )
     subject = getattr(cause, "subject", "")
     print(f"stopped: {name}: {cause}", file=sys.stderr)
     stage().witness.write(Line("stopped", stage().life, name=name, subject=subject))
@@ -307,7 +317,7 @@ def pause_intents(pause: PauseHook) -> None:
         pause("intent.granted")
         return answer
 
-    CollectorClient.intend = paused  # type: ignore[method-assign]  # the test's seam into the agent's process
+    CollectorClient.intend = paused  # type: ignore[method-assign,assignment]  # the test's seam into the agent's process
 
 
 def begin(run: ls.Run) -> None:

@@ -9,16 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.crash import mutations
+from tests.crash.pausing import PauseHook
+
 from livespan.collector.commands.serve import run_collector
 from livespan.collector.context import Protections
 from livespan.collector.log import LogProtections
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
-from tests.crash import mutations
-from tests.crash.pausing import PauseHook
 
 RECYCLED = "recycled"
+
 
 def counting_recycles(pauses: Path) -> Callable[[str], None]:
     """Return the pause hook; it also leaves a byte in `recycled` for each log segment that is freed."""

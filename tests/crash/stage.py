@@ -20,6 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crash.pausing import PauseRequest
+
 from livespan.instrumentation.drain_process import drain_is_running
 from livespan.instrumentation.spool import list_writers
 from livespan.proto.errors import Damaged, LivespanError, NotFound
@@ -28,7 +30,6 @@ from livespan.proto.rendezvous import locate
 from livespan.proto.rpc import open_channel
 from livespan.proto.v1.livespan_pb2 import ResolveRequest, RunRef
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
-from tests.crash.pausing import PauseRequest
 
 __all__ = ["ROOT", "Agent", "CollectorShape", "Stage", "TrialError", "wait_until"]
 
@@ -75,8 +76,8 @@ class Stage:
     """See the module. `close` ends everything that is left on the home.
 
     Attributes:
-        collectors_killed: how many kills took a collector: after one, a program that is just opening its run may have to
-            be started again.
+        collectors_killed: how many kills took a collector: after one, a program that is opening its run may
+            have to be started again.
     """
 
     def __init__(self, folder: Path, shape: CollectorShape | None = None) -> None:
@@ -94,11 +95,13 @@ class Stage:
     def start_collector(self) -> None:
         """Start a collector; agents find it by the home."""
         shape = self.shape
+        words = ["--home", str(self.home.root), "--pauses", str(self.pauses), "--without", shape.without]
+        words += ["--segment-bytes", str(shape.segment_bytes), "--publish-s", str(shape.publish_s)]
+        words += ["--lease-s", str(shape.lease_s)]
         self._launch(
             "tests.crash.serve",
             "collector",
-            ["--home", str(self.home.root), "--pauses", str(self.pauses), "--segment-bytes", str(shape.segment_bytes)]
-            + ["--publish-s", str(shape.publish_s), "--lease-s", str(shape.lease_s), "--without", shape.without],
+            words,
         )
 
     def start_drain(self) -> None:
@@ -128,7 +131,7 @@ class Stage:
     # Killing.
 
     def kill(self, roles: Iterable[str], agents: Iterable[Agent]) -> set[str]:
-        """Send SIGKILL to every process of these roles at once, wait for their deaths, and return the roles that had any."""
+        """Send SIGKILL to every process of these roles at once, wait for their deaths, return the roles that had any."""
         wanted = set(roles)
         victims: dict[int, str] = {}
         self.collectors_killed += "collector" in wanted
@@ -205,7 +208,7 @@ class Stage:
                         timeout=5,
                     )
                 return
-            except Exception as error:  # noqa: BLE001 - any RPC error: the collector may be on its way up
+            except Exception as error:
                 if time.monotonic() > deadline:
                     raise TrialError(f"{run}/{node} cannot be resolved: {error}") from error
                 time.sleep(0.05)
@@ -214,8 +217,8 @@ class Stage:
         """Wait until everything in the spool is acknowledged."""
         if not drain_is_running(self.home):
             self.start_drain()
-        if not wait_until(lambda: not self._unsent(), 20, 0.02):
-            raise TrialError(f"the drain leaves records unsent: {self._unsent()}; {self.said('drain')}")
+        if not wait_until(lambda: not self.unsent(), 20, 0.02):
+            raise TrialError(f"the drain leaves records unsent: {self.unsent()}; {self.said('drain')}")
 
     def stop_collector(self) -> None:
         """End the collector by SIGTERM: it publishes what it has."""
@@ -244,7 +247,8 @@ class Stage:
         except FileNotFoundError:
             return ""
 
-    def _unsent(self) -> list[str]:
+    def unsent(self) -> list[str]:
+        """Return the writers that have something which is not acknowledged."""
         found: list[str] = []
         for folder in list_writers(self.home.spool):
             try:

@@ -12,7 +12,19 @@ SHAPES: Final = ("single", "threads8", "asyncio", "fork")
 """`restore` is `single` that goes on from its newest checkpoint; several processes are several `single` on one home."""
 
 _SIZES: Final = {"single": (1, 34), "restore": (1, 34), "threads8": (8, 7), "asyncio": (5, 8), "fork": (3, 12)}
-_KINDS: Final = ("think", "think", "think", "read", "recall", "pay_fail", "pay_fail", "pay_retry", "pay_probe", "note", "note")
+_KINDS: Final = (
+    "think",
+    "think",
+    "think",
+    "read",
+    "recall",
+    "pay_fail",
+    "pay_fail",
+    "pay_retry",
+    "pay_probe",
+    "note",
+    "note",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Two processes and one run: one has it, the other is told who; a process that was frozen past its lease starts nothing."""
+"""Two processes and one run: one has it, the other is told who; one frozen past its lease starts nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_a_process_frozen_past_its_lease_starts_no_effect_when_it_wakes(stage: S
     request.withdraw()
     time.sleep(2.5)  # past the lease; nothing but time ends it
     play(stage, RunPlan("frozen", "single", 3, ()))
-    tries_before = {name: ledger.read(stage.folder / f"{name}.ledger").tries for name in ("pay_fail", "pay_retry", "pay_probe")}
+    tries_before = {
+        name: ledger.read(stage.folder / f"{name}.ledger").tries for name in ("pay_fail", "pay_retry", "pay_probe")
+    }
 
     os.killpg(first.process.pid, signal.SIGCONT)
 

@@ -1,13 +1,13 @@
 """One run with its kills: start, kill, restart at once, again, until it ends; then what it saw is checked.
 
                      ┌─ at a step: paused there by the hook ─┐
-    start ─▶ begun ──┤                                       ├─▶ SIGKILL of agent, drain, collector, or several ─▶ restart
+    start ─▶ begun ──┤                                       ├─▶ SIGKILL of one process or several ─▶ restart
        ▲             └─ at a random instant ─────────────────┘                                                        │
        └──────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
     stopped in doubt ─▶ the ledger is looked up ─▶ resolve ─▶ start again (no kill)
 
-Checked here: answers are those that were seen before, effects were tried once (more often only where the kill fell inside
-the tool), states come back, the spool is whole. What the lake says is lake_check.py's.
+Checked here: answers are those that were seen before, effects were tried once (more often only where the kill
+fell inside the tool), states come back, the spool is whole. What the lake says is lake_check.py's.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from livespan.replay.testing import ledger
 from tests.crash.stage import Agent, Stage, TrialError, wait_until
 from tests.crash.steps import branches_of
 from tests.crash.witness import Line, read_witness
+
+from livespan.replay.testing import ledger
 
 __all__ = ["RANDOM", "Kill", "Outcome", "RunPlan", "play", "play_together"]
 
@@ -101,7 +102,12 @@ def play_together(stage: Stage, plans: list[RunPlan], *, without: str = "") -> l
     are everybody's.
     """
     runs = [
-        _Progress(plan, stage.start_agent(plan.run, plan.shape, plan.seed, without=without), random.Random(plan.seed), list(plan.kills))
+        _Progress(
+            plan,
+            stage.start_agent(plan.run, plan.shape, plan.seed, without=without),
+            random.Random(plan.seed),
+            list(plan.kills),
+        )
         for plan in plans
     ]
     deadline = time.monotonic() + _RUN_S * len(plans)
@@ -110,7 +116,9 @@ def play_together(stage: Stage, plans: list[RunPlan], *, without: str = "") -> l
             if not run.done:
                 _next(stage, run, without)
         if time.monotonic() > deadline:
-            raise TrialError(f"{[run.plan.run for run in runs if not run.done]} do not end: {stage.said(runs[0].plan.run)}")
+            raise TrialError(
+                f"{[run.plan.run for run in runs if not run.done]} do not end: {stage.said(runs[0].plan.run)}"
+            )
     for run in runs:
         check_witness(stage.folder, run.plan)
     return [outcome for run in runs for outcome in run.outcomes]
@@ -160,10 +168,10 @@ def _settle(stage: Stage, run: str, node: str, lines: list[Line]) -> None:
 
 
 def _kill(stage: Stage, run: _Progress, kill: Kill) -> None:
-    """Wait for the instant, kill, restart at once. Where the program ends before, the kill is not made and not counted."""
-    if kill.at == RANDOM or not kill.at.startswith(_AGENT_STEPS):
-        if not wait_until(lambda: run.agent.ended or _begun(stage, run) > run.begun_before, _RUN_S):
-            raise TrialError(f"{run.plan.run} does not begin: {stage.said(run.plan.run)}")
+    """Wait for the instant, kill, restart at once; where the program ends before, nothing is killed or counted."""
+    may_begin_first = not kill.at.startswith(_AGENT_STEPS)
+    if may_begin_first and not wait_until(lambda: run.agent.ended or _begun(stage, run) > run.begun_before, _RUN_S):
+        raise TrialError(f"{run.plan.run} does not begin: {stage.said(run.plan.run)}")
     if kill.at == RANDOM:
         wait_until(lambda: run.agent.ended, run.coin.uniform(0.0, _left_s(stage, run)), 0.001)
         if not run.agent.ended:
@@ -203,7 +211,7 @@ def _left_s(stage: Stage, run: _Progress) -> float:
     longest = max(sum(step.pace_s if step.kind == "think" else 0.004 for step in branch.steps) for branch in branches)
     seen = {line.label for line in read_witness(_witness(stage, run)) if line.what in ("returned", "checkpoint")}
     share = 1 - len(seen) / sum(len(branch.steps) for branch in branches)
-    return longest * (2 if len(branches) > 1 else 1.2) * share * 0.9
+    return longest * (2 if len(branches) > 1 else 1.2) * share * 0.7
 
 
 def _begun(stage: Stage, run: _Progress) -> int:
@@ -228,7 +236,11 @@ def check_witness(folder: Path, plan: RunPlan) -> None:
     _check_effects(folder, lines)
     _check_states(plan, lines)
     if plan.shape != "restore":
-        steps = {f"{branch.name}.{index}" for branch in branches_of(plan.shape, plan.seed) for index in range(len(branch.steps))}
+        steps = {
+            f"{branch.name}.{index}"
+            for branch in branches_of(plan.shape, plan.seed)
+            for index in range(len(branch.steps))
+        }
         last = max(line.life for line in lines if line.what == "finished")
         seen = {line.label for line in lines if line.life == last and line.what in ("returned", "checkpoint")}
         if seen != steps:
@@ -241,11 +253,13 @@ def _check_answers(lines: list[Line]) -> None:
         if line.what == "returned":
             first = answers.setdefault((line.name, line.label), line)
             if (first.input, first.output) != (line.input, line.output):
-                raise TrialError(f"{line.name} {line.label}: life {first.life} saw another answer than life {line.life}")
+                raise TrialError(
+                    f"{line.name} {line.label}: life {first.life} saw another answer than life {line.life}"
+                )
 
 
 def _check_effects(folder: Path, lines: list[Line]) -> None:
-    """An effect is entered again only if no life saw it return: the kill fell inside the tool, or its result is asked for."""
+    """An effect is entered again only if no life saw it return: the kill fell inside the tool."""
     entries: Counter[tuple[str, str]] = Counter()
     lives: dict[tuple[str, str], int] = {}
     keys: dict[str, str] = {}
@@ -256,7 +270,7 @@ def _check_effects(folder: Path, lines: list[Line]) -> None:
             returned.add(one)
         if line.what != "entered":
             continue
-        if one in returned or lives.get(one) == line.life or line.name == "pay_fail" and entries[one]:
+        if one in returned or lives.get(one) == line.life or (line.name == "pay_fail" and entries[one]):
             _settled_not_done(folder, line)
         if keys.setdefault(line.label, line.key) != line.key:
             raise TrialError(f"the effect {line.label} ran under two keys")

@@ -57,12 +57,14 @@ class Witness:
 
 
 def read_witness(path: Path) -> list[Line]:
-    """Return the lines; a killed process has written each whole or not at all."""
+    """Return the whole lines. A killed process has written each whole or not at all; one that is being written while
+    this reads may be seen in part, and is not there yet."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Line) for line in data.splitlines()]
+    whole = data[: data.rfind(b"\n") + 1]
+    return [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
 
 
 def json_digest(value: object) -> str:

@@ -81,7 +81,7 @@ def damage(folder: Path, name: str) -> None:
 
 @dataclass
 class Answering:
-    """A collector's client. It takes everything but names in `refuses`, and fails as `failure` says while that is set."""
+    """A collector's client: it takes all but names in `refuses`, and fails by `failure` while that is set."""
 
     refuses: set[str] = field(default_factory=set[str])
     refuses_whole: bool = False

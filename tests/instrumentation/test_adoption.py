@@ -100,7 +100,9 @@ def test_a_run_that_opens_has_all_that_the_killed_life_had_spooled_though_no_dra
 
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert live.program(LIFE).stdout == "398\n"
-        assert live.program(LIFE.replace("os.kill(os.getpid(), signal.SIGKILL)", "print(run.reused)")).stdout.split() == [
+        assert live.program(
+            LIFE.replace("os.kill(os.getpid(), signal.SIGKILL)", "print(run.reused)")
+        ).stdout.split() == [
             "398",
             "200",
         ]

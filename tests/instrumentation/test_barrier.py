@@ -50,7 +50,7 @@ def test_what_the_drain_has_had_acknowledged_is_left_out(spool: Spool, tmp_path:
     assert collect(spool, tmp_path) == ["n3"]
 
 
-def test_what_went_with_an_earlier_effect_need_not_go_again_though_the_drain_is_slow(spool: Spool, tmp_path: Path) -> None:
+def test_what_went_with_an_earlier_effect_need_not_go_again(spool: Spool, tmp_path: Path) -> None:
     barrier, child = Barrier(spool, tmp_path, "family"), open_spool(tmp_path)
     append(spool, "r", 1)
     append(child, "r", 2)
@@ -58,7 +58,7 @@ def test_what_went_with_an_earlier_effect_need_not_go_again_though_the_drain_is_
     assert sorted(names(first.spans)) == ["n1", "n2"]
     assert sorted(names(barrier.collect(TRACE, 0.0, lambda: None).spans)) == ["n1", "n2"], "it did not arrive"
     append(spool, "r", 3)
-    barrier.acknowledged(first.upto)
+    barrier.acknowledged(first)
     assert names(barrier.collect(TRACE, 0.0, lambda: None).spans) == ["n3"]
     append(child, "r", 4)
     assert names(barrier.collect(TRACE, 0.0, lambda: None).spans) == ["n3", "n4"]
@@ -110,3 +110,23 @@ def test_the_wait_for_the_drain_ends_at_its_deadline(spool: Spool, tmp_path: Pat
     with pytest.raises(Unavailable, match="3 MB") as refused:
         collect(spool, tmp_path, 0.05)
     assert "doctor" in refused.value.hint
+
+
+def test_what_went_with_an_effect_is_not_sent_again_by_the_drain(spool: Spool, tmp_path: Path) -> None:
+    barrier = Barrier(spool, tmp_path, "family")
+    append(spool, "r", 1, 2)
+    barrier.acknowledged(barrier.collect(TRACE, 0.0, lambda: None))
+    assert [backlog.size_bytes for backlog in spool.unacknowledged()] == [0]
+    append(spool, "r", 3)
+    assert collect(spool, tmp_path) == ["n3"]
+
+
+def test_a_writer_with_another_runs_records_is_left_to_the_drain(spool: Spool, tmp_path: Path) -> None:
+    barrier = Barrier(spool, tmp_path, "family")
+    append(spool, "r", 1)
+    append(spool, "other", 2)
+    barrier.acknowledged(barrier.collect(TRACE, 0.0, lambda: None))
+    append(spool, "r", 3)
+    barrier.acknowledged(barrier.collect(TRACE, 0.0, lambda: None))
+    [backlog] = spool.unacknowledged()
+    assert len(list(backlog.entries)) == 3

@@ -22,7 +22,11 @@ SHORT = CollectorSettings(lease_s=LEASE_S, publish_s=0.5)
 def request(run_id: str = "r") -> pb.HoldRequest:
     me = this_process()
     holder = pb.Holder(
-        pid=me.pid, start_time_ticks=me.start_time_ticks, boot_id=me.boot_id, pid_namespace=me.pid_namespace, host=me.host
+        pid=me.pid,
+        start_time_ticks=me.start_time_ticks,
+        boot_id=me.boot_id,
+        pid_namespace=me.pid_namespace,
+        host=me.host,
     )
     return pb.HoldRequest(run=pb.RunRef(project="p", run_id=run_id), holder=holder)
 
@@ -100,7 +104,7 @@ def test_a_collector_that_comes_back_in_time_goes_on_with_the_same_epoch(live: L
     held.holding.acquire()
     live.inside.stop()
     live.serve(settings)
-    [lease] = live.inside.collector._status()["leases"]  # type: ignore[misc]  # pyright: ignore
+    [lease] = live.inside.leases
     assert lease["epoch"] == 1
     time.sleep(3.2)  # longer than a lease: it must have been renewed with the new collector
     assert held.holding.is_valid
@@ -131,7 +135,7 @@ def test_a_process_that_was_frozen_past_its_lease_starts_nothing(live: LiveHome,
     assert agent.stdout is not None
     assert agent.stdout.readline() == "open\n"
     os.kill(agent.pid, signal.SIGSTOP)
-    wait_until(lambda: not live.inside.collector._status()["leases"])  # pyright: ignore[reportPrivateUsage]
+    wait_until(lambda: not live.inside.leases)
     with live.run("frozen") as run:  # the lease is over: another may take the run
         assert run.attempt == 2
     assert agent.stdin is not None

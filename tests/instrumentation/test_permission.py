@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -11,7 +11,7 @@ import livespan.instrumentation as ls
 from livespan.instrumentation.barrier import Barrier, Unacknowledged
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.permission import Permission
-from livespan.instrumentation.settings import Unreachable
+from livespan.instrumentation.settings import Unreachable, agent_settings
 from livespan.proto.errors import (
     Damaged,
     EffectUnavailable,
@@ -59,10 +59,10 @@ class Asked:
         return cast("CollectorClient", self)
 
     def collect(self, *_: object) -> Unacknowledged:
-        return Unacknowledged([BEFORE], {"w": 4})
+        return Unacknowledged([BEFORE], {"w": 4}, {})
 
-    def acknowledged(self, upto: dict[str, int]) -> None:
-        self.noted.append(upto)
+    def acknowledged(self, sent: Unacknowledged) -> None:
+        self.noted.append(sent.upto)
 
     def intend(self, run: RunRef, epoch: int, export: bytes, timeout_s: float) -> int:
         assert (run.run_id, epoch, timeout_s <= 1.0) == ("r", 3, True)
@@ -154,12 +154,9 @@ def test_without_its_collector_an_effect_is_not_started_by_default(
     live: LiveHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran.clear()
-    from livespan.instrumentation import run_block
-
-    settings = run_block.agent_settings
-    from dataclasses import replace
-
-    monkeypatch.setattr(run_block, "agent_settings", lambda: replace(settings({}), unreachable_s=0.3))
+    monkeypatch.setattr(
+        "livespan.instrumentation.run_block.agent_settings", lambda: replace(agent_settings({}), unreachable_s=0.3)
+    )
     target = live.serve().collector.target
     with pytest.raises(RunStopped) as stopped, live.run("fail", endpoint=target):
         charge(1)

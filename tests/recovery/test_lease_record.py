@@ -32,7 +32,12 @@ def test_what_happened_to_a_lease_can_be_read_back(event: LeaseEvent) -> None:
 
 def test_a_life_begins_with_its_lease_and_what_it_was_started_with() -> None:
     told = Attempt(
-        argv=["python", "agent.py"], cwd="/srv", environment=["PATH", "HOME"], fingerprint="f", session="s", tags={"a": "b"}
+        argv=["python", "agent.py"],
+        cwd="/srv",
+        environment=["PATH", "HOME"],
+        fingerprint="f",
+        session="s",
+        tags={"a": "b"},
     )
     granted, life = records(attempt_request(LEASE, 2, told, 1_000))
     assert lease_from_record(granted) == (LeaseEvent.GRANTED, TIMELESS)

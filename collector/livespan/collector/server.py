@@ -111,8 +111,7 @@ class Collector:
             raise
 
     async def serve(self, leave: asyncio.Event) -> None:
-        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed the collector for that long.
-        """
+        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed the collector for that long."""
         while not leave.is_set():
             try:
                 await asyncio.wait_for(leave.wait(), _LOOK_S)

@@ -13,7 +13,7 @@ So a spool that is lost later can only mean "asked again" or "in doubt", never a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,10 +29,17 @@ _POLL_S: Final = 0.0005
 
 
 class Unacknowledged(NamedTuple):
-    """What of a run is not acknowledged yet: its records, and, by writer, the sequence number up to which they go."""
+    """What of a run is not acknowledged yet.
+
+    Attributes:
+        spans: its records.
+        upto: by writer, the sequence number up to which they go.
+        ends: by writer of this process that holds no other run's records, where its stream then is acknowledged whole.
+    """
 
     spans: list[WireSpan]
     upto: dict[str, int]
+    ends: dict[str, Position]
 
 
 class Barrier:
@@ -49,11 +56,14 @@ class Barrier:
         self._folder = folder
         self._family = family
         self._acknowledged: dict[str, int] = {}
+        self._shared: set[str] = set()
 
-    def acknowledged(self, upto: Mapping[str, int]) -> None:
-        """Note that what `collect` returned has reached the log; it need not go again, however far the drain is."""
-        for writer, seq in upto.items():
+    def acknowledged(self, sent: Unacknowledged) -> None:
+        """Note that what `collect` returned has reached the log: it need not go again, by us or by the drain."""
+        for writer, seq in sent.upto.items():
             self._acknowledged[writer] = max(seq, self._acknowledged.get(writer, 0))
+        for writer, position in sent.ends.items():
+            self._spool.acknowledge(writer, position)
 
     def collect(self, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> Unacknowledged:
         """Return the run's unacknowledged records, in each writer's order, once they are at most 3 MB.
@@ -86,34 +96,41 @@ class Barrier:
         """Return what is not acknowledged now, or None where that is more than may go at once."""
         spans: list[WireSpan] = []
         upto: dict[str, int] = {}
+        ends: dict[str, Position] = {}
         size = 0
-        for writer, entries in self._backlogs():
+        for writer, entries, own in self._backlogs():
             done = self._acknowledged.get(writer, 0)
             for entry in entries:
+                ends[writer] = entry.end
                 if entry.seq <= done:
                     continue
                 upto[writer] = entry.seq
                 if entry.kind != EntryKind.JOURNAL or decode_head(entry.head).trace_id != trace_id:
+                    self._shared.add(writer)
                     continue
                 wire = to_wire(entry, writer)
                 if wire is None:
+                    self._shared.add(writer)  # the drain keeps what cannot be read where a person finds it
                     continue
                 size += wire.size_bytes
                 if size > MAX_BATCH_BYTES:
                     return None
                 spans.append(wire)
-        return Unacknowledged(spans, upto)
+            if not own or writer in self._shared:
+                ends.pop(writer, None)
+        return Unacknowledged(spans, upto, ends)
 
-    def _backlogs(self) -> Iterator[tuple[str, Iterable[Entry]]]:
+    def _backlogs(self) -> Iterator[tuple[str, Iterable[Entry], bool]]:
+        """Yield each writer of the family with its entries above the watermark, and whether it is of this process."""
         own: set[str] = set()
         for backlog in self._spool.unacknowledged():
             own.add(backlog.writer)
-            yield backlog.writer, backlog.entries
+            yield backlog.writer, backlog.entries, True
         for folder in list_writers(self._folder):
             if folder.family != self._family or folder.writer in own:
                 continue
             try:
-                yield folder.writer, _readable(folder)
+                yield folder.writer, _readable(folder), False
             finally:
                 folder.close()
 

@@ -43,10 +43,10 @@ class CollectorClient:
         """Open the lease's stream; it lives as long as `requests` does."""
         return iter(self._stub().Hold(requests))
 
-    def open(self, run: pb.RunRef, epoch: int) -> list[pb.OpenReply]:
-        """Return all that is recorded of a run."""
+    def open(self, run: pb.RunRef, epoch: int) -> Iterator[pb.OpenReply]:
+        """Yield all that is recorded of a run, in batches as they come."""
         try:
-            return list(self._stub().Open(pb.OpenRequest(run=run, epoch=epoch), timeout=_OPEN_S))
+            yield from self._stub().Open(pb.OpenRequest(run=run, epoch=epoch), timeout=_OPEN_S)
         except grpc.RpcError as error:
             raise translate(error, subject=f"run {run.run_id}") from error
 

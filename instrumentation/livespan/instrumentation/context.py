@@ -8,7 +8,7 @@ from livespan.instrumentation.session import SESSIONS
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.codec import encode
-from livespan.proto.errors import InvalidInput
+from livespan.proto.errors import Closed, InvalidInput
 from livespan.proto.span import Scalar
 
 __all__ = ["annotate", "checkpoint", "idempotency_key"]
@@ -36,8 +36,15 @@ def idempotency_key() -> str:
     "" outside of any call.
     """
     scope = current()
-    session = SESSIONS.get(scope.trace) if scope is not None else None
-    return session.idempotency_key(scope) if session is not None and scope is not None else ""
+    if scope is None:
+        return ""
+    session = SESSIONS.get(scope.trace)
+    if session is None:
+        # "" would let the effect of a task that outlived its run happen under no key, and again under its own.
+        raise Closed(
+            "the run of this task or thread has ended", hint="Wait for tasks and threads before the run's block ends."
+        )
+    return session.idempotency_key(scope)
 
 
 def annotate(

@@ -55,6 +55,7 @@ class Holding:
         self._pid = os.getpid()
         self._joining = threading.Lock()
         self._ended = threading.Event()
+        self._answered = threading.Event()
         self._granted: queue.Queue[pb.HoldReply | LivespanError | Stop] = queue.Queue(1)
         self._first = True
         self._epoch = 0
@@ -138,6 +139,7 @@ class Holding:
         ended = self._ended
         asked.append(time.monotonic())
         yield self._request if self._first else self._renewal()
+        self._answered.wait(_GRANT_S)  # how long the lease is, and so when to renew it, is told by the first answer
         while not ended.wait(self._lease_s / 3):
             with suppress(OSError):  # the renewal matters more, and an effect kicks again
                 self._kick_drain()
@@ -155,6 +157,7 @@ class Holding:
             self._first = False
             self._epoch = reply.epoch
             self._request.run.generation = reply.generation
+            self._answered.set()
             self._granted.put(reply)
 
     def _lose(self, reason: str) -> None:

@@ -9,7 +9,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -147,8 +147,8 @@ def open_run(
     holding, grant = _hold(ties, request, lost)
     run.generation = grant.generation
     try:
-        replies = ties.client().open(run, grant.epoch)
-        core = Core(trace_id(run.project, run.run_id, run.generation), _history(replies), run_id=run_id)
+        history, replies = _history(ties.client().open(run, grant.epoch))
+        core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
         resource = _resource(settings, run, grant, session, tags or {})
         journal = Journal(ties.spool, core.trace, resource, _unfinished_scopes(replies))
@@ -175,9 +175,7 @@ def open_run(
     return opened
 
 
-def _hold(
-    ties: Connection, request: pb.HoldRequest, lost: Callable[[Stop], object]
-) -> tuple[Holding, pb.HoldReply]:
+def _hold(ties: Connection, request: pb.HoldRequest, lost: Callable[[Stop], object]) -> tuple[Holding, pb.HoldReply]:
     """Send what dead writers left and take the lease; a collector on its way out, or up, is given a moment."""
     deadline = time.monotonic() + _HOLD_S
     while True:
@@ -194,7 +192,7 @@ def _hold(
 
 
 def _end_last_life(ties: Connection, run: pb.RunRef, client: CollectorClient) -> None:
-    """End this process's own last life of a run, where the collector was away at its end: nobody adopts a living writer's."""
+    """End this process's own last life of a run, where the collector was away: nobody adopts a living writer's."""
     key = (run.project, run.run_id)
     end_life = ties.unfinished.get(key)
     if end_life is not None:
@@ -236,17 +234,19 @@ def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable
     return fetch
 
 
-def _history(replies: list[pb.OpenReply]) -> History:
+def _history(replies: Iterable[pb.OpenReply]) -> tuple[History, list[pb.OpenReply]]:
+    """Fold the batches as they come, and return them too."""
     tries: list[Recorded] = []
     ends: list[RunEnd] = []
     gaps: list[str] = []
+    seen: list[pb.OpenReply] = []
     with _no_collection():
         for reply in replies:
+            seen.append(reply)
             tries.extend(_recorded(reply.calls))
-    for reply in replies:
-        ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
-        gaps.extend(reply.gaps)
-    return History(tries, ends=ends, gaps=gaps)
+            ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
+            gaps.extend(reply.gaps)
+        return History(tries, ends=ends, gaps=gaps), seen
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Permission:
                 raise self.refused(error) from error
             except LivespanError as error:
                 raise self.refused(error) from error
-            self._barrier.acknowledged(before.upto)
+            self._barrier.acknowledged(before)
             return True
 
     def tail(self, deadline_s: float) -> list[WireSpan]:

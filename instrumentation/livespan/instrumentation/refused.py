@@ -1,6 +1,6 @@
-"""What a collector refuses for good: kept where a person finds it, `spool/refused/WRITER-SEQ`, so that it blocks nobody and is not lost.
+"""What a collector refuses for good: kept where a person finds it, so that it blocks nobody and is not lost.
 
-A file holds the bytes of one serialised OTLP ScopeSpans field as it was sent, or, where an entry could not be read, the entry itself.
+spool/refused/WRITER-SEQ     a span as a field of OTLP's ScopeSpans; where an entry could not be read, the entry
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Refused:
         self._folder = spool / "refused"
 
     def send_apart(self, client: CollectorClient, writer: str, batch: Iterable[Outgoing]) -> int:
-        """Send spans one by one and keep those that are refused; return how many. A second copy of the others is the same record.
+        """Send spans one by one and keep those that are refused; return how many.
+
+        A second copy of the others is the same record.
 
         Raises:
             Unavailable: the collector cannot be reached; to be done again as a whole.

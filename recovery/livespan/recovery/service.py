@@ -112,9 +112,11 @@ class RecoveryService(RecoveryServicer):
             self._leases.admit(trace, request.epoch)
             await self._context.indexed()
             run = await asyncio.to_thread(self._run, request.run)
-            for reply in await asyncio.to_thread(
-                lambda: list(open_replies(run, self._context.history.content)) if run else []
-            ):
+            if run is None:
+                return
+            replies = open_replies(run, self._context.history.content)
+            # One batch at a time, so that the other side folds one while the next is made.
+            while (reply := await asyncio.to_thread(next, replies, None)) is not None:
                 yield reply
         except (LivespanError, Stop) as error:
             await _abort(context, error)

@@ -21,6 +21,7 @@ from livespan.collector.render import (
     styled,
 )
 from livespan.collector.run_tree import COLUMNS, STATUS_STYLES, doubt_lines, heading, run_duration_ms, tree_rows
+from livespan.proto.errors import EXIT_CODES, ErrorKind
 
 __all__ = ["runs"]
 
@@ -83,7 +84,8 @@ def show_run(where: Where, output: OutputForm, run: str, project: str) -> None:
       RE-EXECUTED  run again by the newest attempt
       IN DOUBT     an effect that was started and whose outcome is not known
 
-    JSONL has the run on the first line and a node on each that follows.
+    JSONL has the run on the first line and a node on each that follows. The exit code is 5 where an effect is in
+    conflict: settled one way, and its own end, which came later, says another.
     """
     import msgspec
 
@@ -101,6 +103,8 @@ def show_run(where: Where, output: OutputForm, run: str, project: str) -> None:
             print_jsonl([{"run": parts["run"]}, *({"node": node} for node in nodes)])
         case OutputForm.TEXT:
             _print_run(msgspec.json.decode(answer, type=ShownRun), where.flags)
+    if any(node.conflict for node in msgspec.json.decode(answer, type=ShownRun).nodes):
+        click.get_current_context().exit(EXIT_CODES[ErrorKind.CONFLICT])
 
 
 def _print_runs(found: list[RunSummary]) -> None:

@@ -34,7 +34,7 @@ from typing import NamedTuple, TypeVar
 from livespan.instrumentation.spool import liveness
 from livespan.instrumentation.spool.folder import make_spool_folder
 from livespan.instrumentation.spool.keeper import Keeper
-from livespan.instrumentation.spool.layout import Entry, WriterMeta, family_is_valid, record_bytes
+from livespan.instrumentation.spool.layout import Entry, Position, WriterMeta, family_is_valid, record_bytes
 from livespan.instrumentation.spool.quota import Quota, Refusal
 from livespan.instrumentation.spool.wake import Bell
 from livespan.instrumentation.spool.writer import FaultHook, SpoolWriter, no_fault
@@ -251,6 +251,13 @@ class Spool:
         """
         life = self._life
         return life.guarded(lambda depth: [Backlog(w.writer_id, *w.unacknowledged()) for w in life.writers.values()])
+
+    def acknowledge(self, writer_id: str, position: Position) -> None:
+        """Note that what one of this process's writers wrote below `position` is acknowledged: it went another way
+        than by the drain."""
+        for writer in list(self._life.writers.values()):
+            if writer.writer_id == writer_id:
+                writer.acknowledge(position)
 
     def close(self) -> None:
         """Seal all writers of this process and let go of their locks. Later appends raise `Closed`."""

@@ -210,6 +210,15 @@ class SpoolWriter:
                 parts.append((segment, start, segment.end))
         return sum(stop - start for _, start, stop in parts), _entries(parts)
 
+    def acknowledge(self, position: Position) -> None:
+        """Note that everything below `position` is acknowledged; a step back is ignored.
+
+        The drain writes the same word. Both only ever write what is true, so whichever store comes last, the worst is
+        that some records are sent twice.
+        """
+        if position > Position.unpack(self._ack[0]):
+            self._ack[0] = position.pack()
+
     # What the keeper asks for, each under the lock that guards the writer, but `prepare`.
 
     def spare_wanted(self) -> bool:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.collector.stand import Writer, node, request
+
+from livespan.collector.hot import HotTier
+from livespan.collector.intake import Intake
+from livespan.collector.log import Committer, deliver_in, open_log
+from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
+
+
+class Full:
+    full = True
+
+
+async def test_what_is_acknowledged_is_visible_after_indexed_and_refusals_touch_nobody_else(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=1 << 20)
+    committer = Committer(log, deliver=deliver_in(asyncio.get_running_loop()))
+    hot = HotTier(64 << 20)
+    intake = Intake(committer, hot)
+    writer = Writer()
+
+    def refuse() -> None:
+        raise LeaseLost("no")
+
+    first = intake.append(request(writer.started(node(1))))
+    second = intake.append(request(writer.started(node(2))), refuse)
+    third = intake.append(request(writer.started(node(3)), writer.ended(node(3))))
+    one, two, three = await asyncio.gather(first, second, third, return_exceptions=True)
+    assert isinstance(two, LeaseLost)
+    assert not isinstance(one, BaseException)
+    assert not isinstance(three, BaseException)
+    assert (one.first_seq, three.first_seq, three.count) == (1, 2, 2)
+    await intake.indexed()
+    assert len(hot.look("shop", "order-17").histories[0][1]) == 3
+    assert (intake.counts.acknowledged_records, intake.counts.refused_requests) == (3, 1)
+    with pytest.raises(InvalidInput):
+        await intake.append(b"")
+    with pytest.raises(InvalidInput):
+        await intake.append(b"\xff" * 9)
+    with pytest.raises(Unavailable, match="full"):
+        await Intake(committer, cast("HotTier", Full())).append(request(writer.started(node(4))))
+    intake.close()
+    with pytest.raises(Unavailable, match="leaving"):
+        await intake.append(request(writer.started(node(5))))
+    await asyncio.to_thread(committer.close)
+    log.close()
