@@ -85,7 +85,7 @@ def _disk(folder: Path) -> str:
         cache = (queue / "write_cache").read_text().strip()
     except OSError:
         return block.name
-    return f"{block.name}, {'turning' if turning else 'not turning'}, {cache}"
+    return f"{block.name}, {'rotational' if turning else 'not rotational'} as it says, {cache}"
 
 
 def _version(name: str) -> str:

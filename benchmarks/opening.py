@@ -2,7 +2,8 @@
 would.
 
 The life that recorded them leaves by an error, so the run is interrupted; then it is opened again and again, its
-record warm in the page cache. Nothing of it is called again, so that all of the time is the opening's.
+record warm in the page cache. Most of it is published by then, the rest is in the hot tier. Nothing of it is called
+again, so that all of the time is the opening's.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def measure(quick: bool) -> list[Figure]:
     return [
         Figure(
             group="opening",
-            name="opening a 10,000-node run of 1 KB nodes, hot, p50",
+            name="opening a 10,000-node run of 1 KB nodes right after it was recorded, hot, p50",
             value=percentile(hot, 0.5) * 1000,
             unit="ms",
             floor=150,
@@ -61,7 +62,7 @@ def measure(quick: bool) -> list[Figure]:
         ),
         Figure(
             group="opening",
-            name="the same out of the lake, once it was published, p50",
+            name="the same once all of it is published, p50",
             value=percentile(published, 0.5) * 1000,
             unit="ms",
             note=f"{note}; the first time {first_s * 1000:.0f} ms",

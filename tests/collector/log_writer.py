@@ -1,7 +1,7 @@
 """A process that appends until it is killed: `log_writer.py FOLDER ACKS SEED`; not a test.
 
-Each acknowledged frame is written to ACKS as one line `<first_seq> <payload length>` before the next batch is made, and each
-recycle as `recycle <below_seq>` before it is done.
+Each acknowledged frame is written to ACKS as one line `<first_seq> <payload length>` before the next batch is made,
+and each recycle as `recycle <below_seq>` before it is done.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -40,7 +40,8 @@ class Exporting:
     """Sends bytes to a collector as any client would."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        untyped: Any = channel  # its stub knows no call on plain bytes
+        self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = untyped.unary_unary(
             EXPORT_METHOD, request_serializer=None, response_deserializer=None
         )
 
@@ -52,7 +53,8 @@ class Exporting:
             self._call(payload, timeout=10)
         error = refused.value
         assert isinstance(error, grpc.Call)
-        return error.code(), {key: value for key, value in error.trailing_metadata() or () if isinstance(value, bytes)}
+        pairs = cast("tuple[tuple[str, str | bytes], ...]", error.trailing_metadata() or ())
+        return error.code(), {key: value for key, value in pairs if isinstance(value, bytes)}
 
 
 @pytest.fixture

@@ -115,8 +115,15 @@ def test_a_home_too_deep_for_a_socket_gets_one_elsewhere(live: LiveHome) -> None
 
 
 def test_two_that_start_a_collector_at_once_find_the_same_one(live: LiveHome) -> None:
-    source = "import os; from pathlib import Path; from livespan.proto.home import Home; "
-    source += "from livespan.proto.rendezvous import ensure, locate; h = Home(Path(os.environ['LIVESPAN_HOME'])); ensure(h); print(locate(h).pid)"
+    source = """
+import os
+from pathlib import Path
+from livespan.proto.home import Home
+from livespan.proto.rendezvous import ensure, locate
+home = Home(Path(os.environ["LIVESPAN_HOME"]))
+ensure(home)
+print(locate(home).pid)
+"""
     both = [live.start("-W", "error", "-c", source) for _ in range(3)]
     told = [process.communicate(timeout=40) for process in both]
     assert len({out for out, _ in told}) == 1, told

@@ -115,14 +115,16 @@ def reuse_number(folder: Path, mutated: bool) -> None:
     without = "reuse-number" if mutated else ""
     stage = Stage(folder, CollectorShape(segment_bytes=_SMALL, publish_s=0.05, without=without))
     collector = frozenset({"collector"})
-    plans = [
-        RunPlan(f"{RUN}{number}", "single", number, (Kill(collector),) if number == 3 else ()) for number in range(5)
-    ]
+    plans: list[RunPlan] = []
     try:
         stage.start_all()
-        for plan in plans:
-            play(stage, plan)
-        stage.drain_to_the_end()
+        while len(plans) < 15 and not _freed(stage):
+            number = len(plans)
+            plans.append(RunPlan(f"{RUN}{number}", "single", number, (Kill(collector),) if number == 1 else ()))
+            play(stage, plans[-1])
+            stage.drain_to_the_end()
+            wait_until(lambda: bool(_freed(stage)), 1.0)
+        _must(bool(_freed(stage)), "no log segment was recycled")
         stage.wait_for_collector()
         stage.kill(collector, ())
         log = open_log(stage.home.log, segment_bytes=_SMALL, protections=LogProtections(reuse_number=not mutated))
@@ -184,6 +186,11 @@ def _finish_and_check(stage: Stage, seed: int) -> None:
     problems, _ = check_lake(stage, [plan])
     if problems:
         raise TrialError(str(problems[:3]))
+
+
+def _freed(stage: Stage) -> list[Path]:
+    """Return the log segments that were freed, and hold frames of their former use."""
+    return [path for path in stage.home.log.glob("*.seg") if int(path.stem.partition("-")[2]) > 1]
 
 
 def _lines(stage: Stage) -> list[Line]:

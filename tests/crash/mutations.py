@@ -49,7 +49,7 @@ def in_collector(without: str) -> None:
 
 def _nothing(barrier: Barrier, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> Unacknowledged:
     del barrier, trace_id, deadline_s, kick
-    return Unacknowledged([], {})
+    return Unacknowledged([], {}, {})
 
 
 def _lose_nothing(holding: Holding, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 Each answer is fresh and random, and goes into the next step's input, so that an answer that came back changed, or was
 asked twice, shows at once. After each return it writes what it got to its witness file (witness.py). Effects are
-charges in ledgers; `pay_fail` and `pay_probe` have one that ignores idempotency keys. Where the test asked it pauses at:
+charges in ledgers; `pay_fail` and `pay_probe` have one that ignores idempotency keys. It pauses, where asked, at:
 
     llm   between   intent.asked   intent.granted   effect   effect.done   after
 

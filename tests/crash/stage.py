@@ -131,7 +131,7 @@ class Stage:
     # Killing.
 
     def kill(self, roles: Iterable[str], agents: Iterable[Agent]) -> set[str]:
-        """Send SIGKILL to every process of these roles at once, wait for their deaths, return the roles that had any."""
+        """Send SIGKILL to every process of these roles at once, wait for the deaths, return the roles that had any."""
         wanted = set(roles)
         victims: dict[int, str] = {}
         self.collectors_killed += "collector" in wanted

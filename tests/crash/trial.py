@@ -2,8 +2,8 @@
 
                      ┌─ at a step: paused there by the hook ─┐
     start ─▶ begun ──┤                                       ├─▶ SIGKILL of one process or several ─▶ restart
-       ▲             └─ at a random instant ─────────────────┘                                                        │
-       └──────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+       ▲             └─ at a random instant ─────────────────┘                                            │
+       └──────────────────────────────────────────────────────────────────────────────────────────────────┘
     stopped in doubt ─▶ the ledger is looked up ─▶ resolve ─▶ start again (no kill)
 
 Checked here: answers are those that were seen before, effects were tried once (more often only where the kill

@@ -29,7 +29,9 @@ def test_every_component_has_a_readme(component: str) -> None:
 
 def test_the_agents_api_is_what_all_lists_sorted() -> None:
     package = import_module("livespan.instrumentation")
-    assert list(package.__all__) == sorted(package.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert list(package.__all__) == sorted(
+        package.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
+    )
     for name in package.__all__:
         assert getattr(package, name) is not None
 

@@ -72,7 +72,10 @@ def test_an_ignored_argument_does_not_identify_a_call(shared: LiveHome) -> None:
 
 
 def test_a_key_identifies_a_call_in_place_of_its_arguments(shared: LiveHome) -> None:
-    @ls.tool(key=lambda order, at: order)
+    def order_alone(order: str, at: int) -> str:
+        return order
+
+    @ls.tool(key=order_alone)
     def ship(order: str, at: int) -> int:
         ran.append(order)
         return at
@@ -253,7 +256,10 @@ def test_a_probe_that_finds_the_outcome_answers_with_it(shared: LiveHome) -> Non
 
 
 def test_a_probe_that_finds_nothing_lets_the_effect_run(shared: LiveHome) -> None:
-    @ls.tool(in_doubt=lambda key, cents: ls.NOT_DONE)
+    def nothing_found(key: str, cents: int) -> object:
+        return ls.NOT_DONE
+
+    @ls.tool(in_doubt=nothing_found)
     def charge(cents: int) -> int:
         ran.append(cents)
         if len(ran) == 1:
@@ -281,7 +287,10 @@ def test_a_probe_that_fails_leaves_the_effect_in_doubt_and_says_why(shared: Live
 
 
 def test_what_a_probe_finds_must_be_recordable(shared: LiveHome) -> None:
-    @ls.tool(in_doubt=lambda key: object())
+    def look_up(key: str) -> object:
+        return object()
+
+    @ls.tool(in_doubt=look_up)
     def charge() -> int:
         ran.append("charge")
         raise Died

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -23,7 +23,7 @@ def small_spool(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def frozen_drain(live: LiveHome) -> Iterator[None]:
+def frozen_drain(live: LiveHome) -> Generator[None]:
     """Let the home's drain stand still, so that the spool fills."""
     ensure_drain(live.home)
     wait_until(lambda: drain_is_running(live.home) and len(live.pids("drain")) == 1)

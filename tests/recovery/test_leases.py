@@ -165,3 +165,23 @@ def test_a_restored_lease_gets_its_full_time_and_keeps_its_epoch(leases: Leases,
 
 def test_without_fencing_everything_is_admitted(clock: Hands) -> None:
     Leases(clock, 15.0, fencing=False).admit(TRACE, 1)
+
+
+def test_a_question_asked_again_gets_the_lease_that_it_got(leases: Leases, clock: Hands) -> None:
+    """The collector may die between the grant and its answer; the asker must not be refused by itself."""
+    asked = replace(wanted(), token="t1")
+    first = leases.acquire(asked, 0)
+    clock.now_s += 10
+    again = leases.acquire(asked, 1)
+    assert (again.epoch, again.expires_s) == (first.epoch, clock.now_s + 15.0)
+    with pytest.raises(RunHeld):
+        leases.acquire(replace(asked, token="t2"), 1)
+    with pytest.raises(RunHeld):
+        leases.acquire(replace(asked, holder=replace(ELSEWHERE, pid=8)), 1)
+
+
+def test_a_lease_said_again_late_does_not_bring_back_an_older_epoch(leases: Leases) -> None:
+    granted = replace(wanted(), epoch=2)
+    leases.restore(granted)
+    leases.restore(replace(granted, epoch=1))
+    leases.admit(TRACE, 2)

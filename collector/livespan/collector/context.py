@@ -45,8 +45,11 @@ class Admission(Protocol):
         """Learn from a `lease` or `attempt` record of the log, oldest first, at start."""
         ...
 
-    def snapshot(self, below_seq: int) -> Sequence[bytes]:
-        """Return requests that say again what must outlive the records below `below_seq`, which the log lets go."""
+    def snapshot(self, below_seq: int) -> Sequence[tuple[bytes, Callable[[], None]]]:
+        """Return requests that say again what must outlive the records below `below_seq`, which the log lets go.
+
+        Each comes with its admission: what is over when the committer comes to it is not said again.
+        """
         ...
 
 
@@ -60,7 +63,7 @@ class OpenAdmission:
     def replay(self, record: Record) -> None:
         del record
 
-    def snapshot(self, below_seq: int) -> Sequence[bytes]:
+    def snapshot(self, below_seq: int) -> Sequence[tuple[bytes, Callable[[], None]]]:
         del below_seq
         return ()
 

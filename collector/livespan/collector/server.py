@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.service import add_query_service
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
-from livespan.proto.errors import InvalidInput, Unavailable
+from livespan.proto.errors import InvalidInput, Stop, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
@@ -111,7 +112,7 @@ class Collector:
             raise
 
     async def serve(self, leave: asyncio.Event) -> None:
-        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed the collector for that long."""
+        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed us for that long."""
         while not leave.is_set():
             try:
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
@@ -217,6 +218,10 @@ class Collector:
 
     async def _listen(self) -> None:
         path = self._socket or socket_path(self.home, self._runtime_folder)
+        if path.exists() and not path.is_socket():
+            raise InvalidInput(
+                "there is something else than a socket", subject=str(path), hint="Give another --socket."
+            )
         path.unlink(missing_ok=True)
         target = f"unix:{path}"
         try:
@@ -241,8 +246,10 @@ class Collector:
         upto = self._log.recyclable(below)
         if not upto or self._intake.closed:
             return  # at the end nothing can be said again: the next life lets these segments go
-        for payload in self._context.admission.snapshot(upto):
-            asyncio.run_coroutine_threadsafe(self._intake.append(payload), loop).result(self._settings.drain_s)
+        for payload, admit in self._context.admission.snapshot(upto):
+            saying = asyncio.run_coroutine_threadsafe(self._intake.append(payload, admit), loop)
+            with suppress(Stop):  # it is over since
+                saying.result(self._settings.drain_s)
         self._log.recycle(upto)
 
     def _touch(self) -> None:

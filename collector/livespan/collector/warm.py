@@ -1,7 +1,9 @@
-"""Warm histories: what is published of the runs in use, kept folded in memory, so that opening a run again reads no file.
+"""Warm histories: what is published of the runs in use, kept folded in memory, so that opening a run again reads no
+file.
 
-A run is opened by every life of it, mostly by one that follows a crash; reading ten thousand rows back out of Parquet takes
-longer than all the rest of an opening. What is here can be had from the lake as well: it may be dropped at any time.
+A run is opened by every life of it, mostly by one that follows a crash; reading ten thousand rows back out of Parquet
+takes longer than all the rest of an opening. What is here can be had from the lake as well: it may be dropped at any
+time.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from livespan.instrumentation.outbound import MAX_BATCH_BYTES, EntryKind, decode_head, to_wire
-from livespan.instrumentation.spool import Entry, Spool, WriterFolder, list_writers
+from livespan.instrumentation.spool import Entry, Position, Spool, WriterFolder, list_writers
 from livespan.proto.errors import Damaged, NotFound, Unavailable
 from livespan.proto.span import WireSpan
 

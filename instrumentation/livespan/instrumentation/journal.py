@@ -219,7 +219,7 @@ class Journal:
     ) -> None:
         """Write a BRANCH's end; `nodes` are the tries whose error ended it."""
         if not scope.announced and scope.path not in self._unfinished:
-            return  # nobody has heard of it: nothing was called in it, or all of it was answered and its end is recorded
+            return  # nothing was called in it, or all of it was answered and its end is recorded
         try:
             attributes: dict[str, Scalar] = {names.RECORD: RecordKind.ENDED.value, names.SCOPE: scope.path}
             attributes.update(more or {})

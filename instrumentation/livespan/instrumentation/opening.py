@@ -29,6 +29,7 @@ from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.session import SESSIONS, RecordedFault, RecordedValue, Session
 from livespan.instrumentation.settings import AgentSettings
 from livespan.proto import attributes as names
+from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
 from livespan.proto.ids import CallKey, NodeId, TraceId, trace_id
 from livespan.proto.node import NodeType
@@ -136,7 +137,11 @@ def open_run(
     ties.kick_drain()
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
-        run=run, holder=_holder(ties), attempt=_attempt(session, tags or {}), if_finished=if_finished
+        run=run,
+        holder=_holder(ties),
+        attempt=_attempt(session, tags or {}),
+        if_finished=if_finished,
+        token=random_hex(8),
     )
     stops: list[Callable[[Stop], object]] = []
 
@@ -348,7 +353,9 @@ def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
 
 
 def _unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
-    """Return the paths of the scopes that earlier lives entered and did not leave; a BRANCH is no call and has no key."""
+    """Return the paths of the scopes that earlier lives entered and did not leave; a BRANCH is no call and has no
+    key.
+    """
     return frozenset(
         scope
         for reply in replies

@@ -239,10 +239,10 @@ def _implicit_run() -> OpenRun:
                     file=sys.stderr,
                 )
             implicit.__enter__()
-            implicit._leave_scope()  # noqa: SLF001 - the same file's class
+            implicit._leave_scope()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the same file's class
             _implicit.append(implicit)
             atexit.register(_end_implicit)
-        return _implicit[0]._opened()  # noqa: SLF001 - the same file's class
+        return _implicit[0]._opened()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the same file's class
 
 
 def _end_implicit() -> None:

@@ -1,7 +1,7 @@
 """How the agent's side and commands find the collector of a home, or start one. What the collector does is not known
 here.
 
-    collector.addr   JSON: pid, start_time_ticks, boot_id, pid_namespace, version, target, grpc; written when it is ready
+    collector.addr   JSON: whose it is (process.py), version, target, grpc; written when the collector is ready
     collector.lock   an exclusive flock, held for life: who holds it serves the home
 
 A found address is believed only if its process lives (where that can be told) and speaks our version; a stale one is

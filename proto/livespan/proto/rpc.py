@@ -53,8 +53,7 @@ def detail(error: LivespanError | Stop) -> bytes:
 
 
 def translate(error: grpc.RpcError, *, subject: str = "") -> LivespanError | Stop:
-    """Return the error that a failed call stands for: the collector's own where it sent one, else one by status code.
-    """
+    """Return the error that a failed call stands for: the collector's own where it sent one, else by status code."""
     for key, value in _trailing(error):
         if key == DETAIL_KEY and isinstance(value, bytes):
             found = ErrorDetail.FromString(value)

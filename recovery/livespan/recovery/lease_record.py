@@ -38,7 +38,6 @@ def run_resource(lease: Lease, attempt: int, session: str = "", tags: Mapping[st
 
 def lease_request(lease: Lease, event: LeaseEvent, attempt: int, now_ns: int) -> bytes:
     """Return the request that records what happened to a lease."""
-    holder = {"spool_id": lease.spool_id, **_holder(lease.holder)}
     span = JournalSpan(
         resource=run_resource(lease, attempt),
         trace_id=lease.trace_id,
@@ -52,7 +51,7 @@ def lease_request(lease: Lease, event: LeaseEvent, attempt: int, now_ns: int) ->
         attributes={
             names.RECORD: RecordKind.LEASE.value,
             names.LEASE_EVENT: event.value,
-            names.HOLDER: msgspec.json.encode(holder).decode(),
+            names.HOLDER: _holder(lease),
         },
     )
     return export_request([wire_span(span, "", 0)])
@@ -75,7 +74,7 @@ def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) ->
         attributes={
             names.RECORD: RecordKind.LEASE.value,
             names.LEASE_EVENT: LeaseEvent.GRANTED.value,
-            names.HOLDER: msgspec.json.encode({"spool_id": lease.spool_id, **_holder(lease.holder)}).decode(),
+            names.HOLDER: _holder(lease),
         },
     )
     life = JournalSpan(
@@ -123,16 +122,22 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
         epoch=record.epoch,
         holder=holder,
         spool_id=str(told.get("spool_id", "")),
+        token=str(told.get("token", "")),
         expires_s=0.0,
     )
     return event, lease
 
 
-def _holder(process: ProcessId) -> dict[str, str | int]:
-    return {
+def _holder(lease: Lease) -> str:
+    """Return who holds a lease, as JSON."""
+    process = lease.holder
+    told = {
+        "spool_id": lease.spool_id,
+        "token": lease.token,
         "pid": process.pid,
         "start_time_ticks": process.start_time_ticks,
         "boot_id": process.boot_id,
         "pid_namespace": process.pid_namespace,
         "host": process.host,
     }
+    return msgspec.json.encode(told).decode()

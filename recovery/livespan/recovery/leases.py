@@ -38,7 +38,8 @@ class LeaseEvent(StrEnum):
 class Lease:
     """One grant.
 
-    `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail.
+    `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail,
+    `token` the question that it answers.
     """
 
     trace_id: bytes
@@ -49,6 +50,7 @@ class Lease:
     holder: ProcessId
     spool_id: str
     expires_s: float
+    token: str = ""
 
 
 class Leases:
@@ -71,6 +73,9 @@ class Leases:
     def acquire(self, wanted: Lease, last_epoch: int) -> Lease:
         """Return the lease granted for the run of `wanted` (its epoch and time are set here).
 
+        A question that was answered already (the same token, of the same process) gets the lease that it got: its
+        answer may have been lost with a collector that died.
+
         Args:
             wanted: who asks, for which run.
             last_epoch: the highest epoch that the record holds of the run; 0 for none.
@@ -81,6 +86,11 @@ class Leases:
         with self._lock:
             held = self._live.get(wanted.trace_id)
             if held is not None and not self._is_over(held):
+                if wanted.token and (wanted.token, wanted.holder) == (held.token, held.holder):
+                    self._live[held.trace_id] = again = replace(
+                        held, expires_s=self._clock.monotonic_s() + self.lease_s
+                    )
+                    return again
                 left = held.expires_s - self._clock.monotonic_s()
                 raise RunHeld(
                     f"it is run by {held.holder} (epoch {held.epoch}, lease renewed until {left:.1f} s from now)",
@@ -135,8 +145,11 @@ class Leases:
         meanwhile.
         """
         with self._lock:
+            known = self._epochs.get(lease.trace_id, 0)
+            if lease.epoch < known:
+                return  # said again before a newer one was granted
             self._live[lease.trace_id] = replace(lease, expires_s=self._clock.monotonic_s() + self.lease_s)
-            self._epochs[lease.trace_id] = max(self._epochs.get(lease.trace_id, 0), lease.epoch)
+            self._epochs[lease.trace_id] = lease.epoch
 
     def know_epoch(self, trace_id: bytes, epoch: int) -> None:
         """Remember that the log holds this epoch of a run."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
@@ -58,10 +59,16 @@ class LeaseAdmission:
         else:
             self._leases.release(lease.trace_id, lease.epoch)
 
-    def snapshot(self, below_seq: int) -> list[bytes]:
+    def snapshot(self, below_seq: int) -> list[tuple[bytes, Callable[[], None]]]:
         del below_seq  # leases are few, and segments are let go rarely: all of them are said again
         now = self._clock_ns()
-        return [lease_request(lease, LeaseEvent.GRANTED, 0, now) for lease in self._leases.live()]
+        return [
+            (
+                lease_request(lease, LeaseEvent.GRANTED, 0, now),
+                partial(self._leases.admit, lease.trace_id, lease.epoch),
+            )
+            for lease in self._leases.live()
+        ]
 
 
 class RecoveryService(RecoveryServicer):
@@ -168,9 +175,22 @@ class RecoveryService(RecoveryServicer):
             holder=holder,
             spool_id=request.holder.spool_id,
             expires_s=0.0,
+            token=request.token,
         )
-        lease = self._leases.acquire(wanted, run.last_epoch if run else 0)
+        last_epoch = run.last_epoch if run else 0
+        lease = self._leases.acquire(wanted, last_epoch)
         number = (run.last_attempt if run else 0) + 1
+        if run is not None and lease.epoch == last_epoch:
+            # The same question again: its attempt is recorded, and only the answer was lost.
+            self._watch(holder)
+            return lease, pb.HoldReply(
+                epoch=lease.epoch,
+                attempt=run.last_attempt,
+                generation=generation,
+                lease_s=self._leases.lease_s,
+                finished=finished,
+                tail_unknown=False,
+            )
         try:
             await self._context.append(attempt_request(lease, number, request.attempt, self._context.clock.wall_ns()))
         except BaseException:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class NotDone(Exception):  # noqa: N818 - it is read in a tool's body: `raise NotDone("declined")`
+class NotDone(Exception):
     """Raised by a tool: the effect did not happen, and asking again cannot do it twice."""
 
 

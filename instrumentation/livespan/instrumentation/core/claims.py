@@ -108,7 +108,9 @@ class Claims:
                     left.pop(recorded.key, None)
 
     def hand_over(self, path: str) -> None:
-        """Leave what a scope and those below it hold to another process: a forked child claims it there, unseen by us."""
+        """Leave what a scope and those below it hold to another process: a forked child claims it there, unseen by
+        us.
+        """
         for name, left in self._left.items():
             if name != path and not name.startswith(path + "/"):
                 continue

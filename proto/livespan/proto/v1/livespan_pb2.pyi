@@ -135,10 +135,13 @@ class HoldRequest(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     IF_FINISHED_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     """0: acquire; else: take up or renew this one"""
     if_finished: builtins.str
     """"return" | "raise" | "new" """
+    token: builtins.str
+    """names this question: asked again, it gets the grant that it got before"""
     @property
     def run(self) -> global___RunRef: ...
     @property
@@ -153,9 +156,10 @@ class HoldRequest(google.protobuf.message.Message):
         attempt: global___Attempt | None = ...,
         epoch: builtins.int = ...,
         if_finished: builtins.str = ...,
+        token: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["attempt", b"attempt", "holder", b"holder", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "epoch", b"epoch", "holder", b"holder", "if_finished", b"if_finished", "run", b"run"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "epoch", b"epoch", "holder", b"holder", "if_finished", b"if_finished", "run", b"run", "token", b"token"]) -> None: ...
 
 global___HoldRequest = HoldRequest
 
