@@ -274,7 +274,11 @@ def test_ctrl_c_ends_a_query_quietly(endpoint: str) -> None:
     with subprocess.Popen(
         [*COMMAND, "sql", slow, "--endpoint", endpoint], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        time.sleep(1.5)  # there is nothing to see from outside until it answers, which it never does
+        # From outside there is nothing to see until it answers, which it never does, but the threads of its channel.
+        until_s = time.monotonic() + 20
+        while len(os.listdir(f"/proc/{process.pid}/task")) < 4 and time.monotonic() < until_s:
+            time.sleep(0.05)
+        time.sleep(0.7)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, b"")

@@ -199,7 +199,7 @@ def test_a_killed_drain_is_followed_by_another_that_sends_the_rest(live: LiveHom
     ensure_drain(live.home)
     wait_until(lambda: unsent(live.home.spool) == 0)
     live.kill("drain")
-    assert not drain_is_running(live.home)
+    wait_until(lambda: not drain_is_running(live.home))
     append(spool, "r", 2)
     ensure_drain(live.home)
     wait_until(lambda: unsent(live.home.spool) == 0)

@@ -80,3 +80,4 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
         print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)
     await collector.serve(leave)
     await collector.close()
+    gc.unfreeze()  # libraries count what is left at the very end
