@@ -3,8 +3,9 @@
     python -m tests.crash.campaign [--quick]
 
 How it is counted. A *trial* is one SIGKILL (of one process, or of several at the same instant) of agent, drain or
-collector, followed by their restart at once; a run has up to three. Answers, states, effects and the spool are checked
-after each; the lake once all runs of a home have ended, with every line that their programs wrote in any life. A kill
+collector, followed by their restart at once; a run has up to three. The spool is read back after each; answers, states
+and effects of all lives are checked when the run has ended; the lake once all runs of a home have ended, with every
+line that their programs wrote in any life. A kill
 that was planned and whose program ended before it, or whose process did not live, is no trial. At a step: the process
 was paused there by the hook, and killed from outside. At random: after a time drawn evenly from what the run has left.
 """
@@ -188,8 +189,9 @@ class _Campaign:
     def _kills(self, program: str) -> tuple[Kill, ...]:
         coin = self._coin
         kills: list[Kill] = []
-        phase = min(PHASES, key=lambda each: (self.report.phases[each] + self._asked[each] / 2, coin.random()))
-        if self.report.phases[phase] < self._goal.each_phase + 2:
+        wanted = [each for each in PHASES if self.report.phases[each] < self._goal.each_phase + 2]
+        if wanted:
+            phase = min(wanted, key=lambda each: (self.report.phases[each] + self._asked[each] / 2, coin.random()))
             self._asked[phase] += 1
             step = coin.choice(PHASES[phase])
             roles = set(coin.choice(_TOGETHER)) | {_MUST_DIE.get(step.partition(".")[0], "agent")}
