@@ -5,34 +5,30 @@ home, collector, spool ─▶ adopt dead writers ─▶ Hold (epoch) ─▶ Open
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.adoption import adopt
 from livespan.instrumentation.barrier import Barrier
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.connection import Connection, connection
-from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, Settlement, origins
+from livespan.instrumentation.core import Core, origins
 from livespan.instrumentation.holding import Holding
 from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.permission import Permission
-from livespan.instrumentation.session import SESSIONS, RecordedFault, RecordedValue, Session
+from livespan.instrumentation.recorded import read_history, remarks, unfinished_scopes
+from livespan.instrumentation.session import SESSIONS, Session
 from livespan.instrumentation.settings import AgentSettings
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
-from livespan.proto.ids import CallKey, NodeId, TraceId, trace_id
-from livespan.proto.node import NodeType
+from livespan.proto.ids import NodeId, TraceId, trace_id
 from livespan.proto.process import this_process
 from livespan.proto.span import Scalar, export_request, resource_bytes
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -40,15 +36,8 @@ from livespan.proto.v1 import livespan_pb2 as pb
 __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
-_KINDS: Final = {kind.value: kind for kind in NodeType}
 _HOLD_S: Final = 3.0
 _PAUSE_S: Final = 0.1
-_OUTCOMES: Final = {
-    "RUNNING": Outcome.STARTED,
-    "SUCCESS": Outcome.SUCCEEDED,
-    "FAILED": Outcome.FAILED,
-    "CANCELLED": Outcome.CANCELLED,
-}
 
 
 class OpenRun:
@@ -152,11 +141,11 @@ def open_run(
     holding, grant = _hold(ties, request, lost)
     run.generation = grant.generation
     try:
-        history, replies = _history(ties.client().open(run, grant.epoch))
+        history, replies = read_history(ties.client().open(run, grant.epoch))
         core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
         resource = _resource(settings, run, grant, session, tags or {})
-        journal = Journal(ties.spool, core.trace, resource, _unfinished_scopes(replies))
+        journal = Journal(ties.spool, core.trace, resource, unfinished_scopes(replies))
         opened = OpenRun(
             ties,
             holding,
@@ -170,7 +159,7 @@ def open_run(
             run,
             grant,
             {checkpoint.scope: checkpoint for reply in replies for checkpoint in reply.checkpoints},
-            _remarks(replies, grant),
+            remarks(replies, grant),
         )
         journal.announce(core.root)
     except BaseException:
@@ -237,140 +226,6 @@ def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable
             time.sleep(_PAUSE_S)
 
     return fetch
-
-
-def _history(replies: Iterable[pb.OpenReply]) -> tuple[History, list[pb.OpenReply]]:
-    """Fold the batches as they come, and return them too."""
-    tries: list[Recorded] = []
-    ends: list[RunEnd] = []
-    gaps: list[str] = []
-    seen: list[pb.OpenReply] = []
-    with _no_collection():
-        for reply in replies:
-            seen.append(reply)
-            tries.extend(_recorded(reply.calls))
-            ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
-            gaps.extend(reply.gaps)
-        return History(tries, ends=ends, gaps=gaps), seen
-
-
-@contextmanager
-def _no_collection() -> Generator[None]:
-    """Hold the garbage collector off while many objects are made that all stay: it would walk them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
-    """Return the calls of one batch; branches are scopes and are not among them."""
-    found: list[Recorded] = []
-    columns = zip(
-        calls.node_id,
-        calls.call_key,
-        calls.scope,
-        calls.type,
-        calls.name,
-        calls.digest,
-        calls.tool_call_id,
-        calls.occurrence,
-        calls.try_number,
-        calls.status,
-        calls.effect,
-        calls.settled,
-        calls.not_done,
-        calls.unrecordable,
-        calls.output,
-        calls.error,
-        calls.large,
-        calls.issued,
-        calls.started_ns,
-        calls.order,
-        calls.started_order,
-        calls.conflict,
-        calls.ended_ns,
-        strict=True,
-    )
-    for (
-        node_id,
-        key,
-        scope,
-        kind,
-        name,
-        digest,
-        call_id,
-        occurrence,
-        try_number,
-        status,
-        effect,
-        settled,
-        not_done,
-        unrecordable,
-        output,
-        error,
-        large,
-        issued,
-        started_ns,
-        order,
-        started_order,
-        conflict,
-        ended_ns,
-    ) in columns:
-        if not key:
-            continue
-        outcome = _OUTCOMES[status]
-        found.append(
-            Recorded(
-                key=CallKey(key),
-                node_id=NodeId(node_id),
-                kind=_KINDS[kind],
-                name=name,
-                scope=scope,
-                digest=digest,
-                call_id=call_id,
-                occurrence=occurrence,
-                try_number=try_number,
-                effect=effect,
-                outcome=outcome,
-                settled=Settlement(settled) if settled else None,
-                not_done=not_done,
-                conflict=conflict,
-                unrecordable=unrecordable,
-                order=started_order,
-                ended_order=order if outcome is not Outcome.STARTED else 0,
-                started_ns=started_ns,
-                ended_ns=ended_ns,
-                issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
-                output=RecordedValue(output, large),
-                error=msgspec.json.decode(error, type=RecordedFault) if error else None,
-            )
-        )
-    return found
-
-
-def _unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
-    """Return the paths of the scopes that earlier lives entered and did not leave; a BRANCH is no call and has no
-    key.
-    """
-    return frozenset(
-        scope
-        for reply in replies
-        for scope, key, status in zip(reply.calls.scope, reply.calls.call_key, reply.calls.status, strict=True)
-        if not key and status == "RUNNING"
-    )
-
-
-def _remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:
-    remarks = [damage for reply in replies for damage in reply.damaged]
-    if grant.tail_unknown:
-        remarks.append(
-            "the last life's spool was not seen here: what it did after its last acknowledged record is asked again"
-        )
-    return remarks
 
 
 def _resource(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from livespan.proto import attributes as names
-from livespan.proto.ids import NodeId, TraceId, attempt_node_id, scope_node_id
+from livespan.proto.ids import TraceId, attempt_node_id, scope_node_id
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
-from livespan.proto.span import JournalSpan, export_request, resource_bytes, wire_span
+from livespan.proto.span import JournalSpan, WireSpan, export_request, resource_bytes, wire_span
 from livespan.proto.v1.livespan_pb2 import Attempt
 from livespan.recovery.leases import Lease, LeaseEvent
 
@@ -38,45 +38,13 @@ def run_resource(lease: Lease, attempt: int, session: str = "", tags: Mapping[st
 
 def lease_request(lease: Lease, event: LeaseEvent, attempt: int, now_ns: int) -> bytes:
     """Return the request that records what happened to a lease."""
-    span = JournalSpan(
-        resource=run_resource(lease, attempt),
-        trace_id=lease.trace_id,
-        node_id=scope_node_id(TraceId(lease.trace_id), SCOPE_ROOT),
-        parent_id=b"",
-        name=f"lease {event.value}",
-        started_ns=now_ns,
-        ended_ns=now_ns,
-        failed=False,
-        fixed=b"",
-        attributes={
-            names.RECORD: RecordKind.LEASE.value,
-            names.LEASE_EVENT: event.value,
-            names.HOLDER: _holder(lease),
-        },
-    )
-    return export_request([wire_span(span, "", 0)])
+    return export_request([_lease_span(lease, event, run_resource(lease, attempt), now_ns)])
 
 
 def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) -> bytes:
     """Return the request that records the grant of a lease and the beginning of a life, together."""
     resource = run_resource(lease, number, attempt.session, attempt.tags)
     trace = TraceId(lease.trace_id)
-    granted = JournalSpan(
-        resource=resource,
-        trace_id=trace,
-        node_id=scope_node_id(trace, SCOPE_ROOT),
-        parent_id=b"",
-        name=f"lease {LeaseEvent.GRANTED.value}",
-        started_ns=now_ns,
-        ended_ns=now_ns,
-        failed=False,
-        fixed=b"",
-        attributes={
-            names.RECORD: RecordKind.LEASE.value,
-            names.LEASE_EVENT: LeaseEvent.GRANTED.value,
-            names.HOLDER: _holder(lease),
-        },
-    )
     life = JournalSpan(
         resource=resource,
         trace_id=trace,
@@ -96,8 +64,29 @@ def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) ->
             names.FINGERPRINT: attempt.fingerprint,
         },
     )
-    previous = attempt_node_id(trace, number - 1) if number > 1 else NodeId(b"")
-    return export_request([wire_span(granted, "", 0), wire_span(life, "", 0, links=(previous,) if previous else ())])
+    links = (attempt_node_id(trace, number - 1),) if number > 1 else ()
+    granted = _lease_span(lease, LeaseEvent.GRANTED, resource, now_ns)
+    return export_request([granted, wire_span(life, "", 0, links=links)])
+
+
+def _lease_span(lease: Lease, event: LeaseEvent, resource: bytes, now_ns: int) -> WireSpan:
+    span = JournalSpan(
+        resource=resource,
+        trace_id=lease.trace_id,
+        node_id=scope_node_id(TraceId(lease.trace_id), SCOPE_ROOT),
+        parent_id=b"",
+        name=f"lease {event.value}",
+        started_ns=now_ns,
+        ended_ns=now_ns,
+        failed=False,
+        fixed=b"",
+        attributes={
+            names.RECORD: RecordKind.LEASE.value,
+            names.LEASE_EVENT: event.value,
+            names.HOLDER: _holder(lease),
+        },
+    )
+    return wire_span(span, "", 0)
 
 
 def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:

@@ -1,0 +1,160 @@
+"""What the collector tells of earlier lives: its columns as the core's history, and what a person should know of it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from livespan.instrumentation.core import History, Outcome, Recorded, RunEnd, Settlement
+from livespan.instrumentation.session import RecordedFault, RecordedValue
+from livespan.proto.ids import CallKey, NodeId
+from livespan.proto.node import NodeType
+from livespan.proto.v1 import livespan_pb2 as pb
+
+__all__ = ["read_history", "remarks", "unfinished_scopes"]
+
+_KINDS: Final = {kind.value: kind for kind in NodeType}
+_OUTCOMES: Final = {
+    "RUNNING": Outcome.STARTED,
+    "SUCCESS": Outcome.SUCCEEDED,
+    "FAILED": Outcome.FAILED,
+    "CANCELLED": Outcome.CANCELLED,
+}
+
+
+def read_history(replies: Iterable[pb.OpenReply]) -> tuple[History, list[pb.OpenReply]]:
+    """Fold the batches as they come, and return them too."""
+    tries: list[Recorded] = []
+    ends: list[RunEnd] = []
+    gaps: list[str] = []
+    seen: list[pb.OpenReply] = []
+    with _no_collection():
+        for reply in replies:
+            seen.append(reply)
+            tries.extend(_recorded(reply.calls))
+            ends.extend(RunEnd(tuple(NodeId(node) for node in end.nodes), end.order) for end in reply.ends)
+            gaps.extend(reply.gaps)
+        return History(tries, ends=ends, gaps=gaps), seen
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Hold the garbage collector off while many objects are made that all stay: it would walk them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
+    """Return the calls of one batch; branches are scopes and are not among them."""
+    found: list[Recorded] = []
+    columns = zip(
+        calls.node_id,
+        calls.call_key,
+        calls.scope,
+        calls.type,
+        calls.name,
+        calls.digest,
+        calls.tool_call_id,
+        calls.occurrence,
+        calls.try_number,
+        calls.status,
+        calls.effect,
+        calls.settled,
+        calls.not_done,
+        calls.unrecordable,
+        calls.output,
+        calls.error,
+        calls.large,
+        calls.issued,
+        calls.started_ns,
+        calls.order,
+        calls.started_order,
+        calls.conflict,
+        calls.ended_ns,
+        strict=True,
+    )
+    for (
+        node_id,
+        key,
+        scope,
+        kind,
+        name,
+        digest,
+        call_id,
+        occurrence,
+        try_number,
+        status,
+        effect,
+        settled,
+        not_done,
+        unrecordable,
+        output,
+        error,
+        large,
+        issued,
+        started_ns,
+        order,
+        started_order,
+        conflict,
+        ended_ns,
+    ) in columns:
+        if not key:
+            continue
+        outcome = _OUTCOMES[status]
+        found.append(
+            Recorded(
+                key=CallKey(key),
+                node_id=NodeId(node_id),
+                kind=_KINDS[kind],
+                name=name,
+                scope=scope,
+                digest=digest,
+                call_id=call_id,
+                occurrence=occurrence,
+                try_number=try_number,
+                effect=effect,
+                outcome=outcome,
+                settled=Settlement(settled) if settled else None,
+                not_done=not_done,
+                conflict=conflict,
+                unrecordable=unrecordable,
+                order=started_order,
+                ended_order=order if outcome is not Outcome.STARTED else 0,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
+                output=RecordedValue(output, large),
+                error=msgspec.json.decode(error, type=RecordedFault) if error else None,
+            )
+        )
+    return found
+
+
+def unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
+    """Return the paths of the scopes that earlier lives entered and did not leave; a BRANCH is no call and has no
+    key.
+    """
+    return frozenset(
+        scope
+        for reply in replies
+        for scope, key, status in zip(reply.calls.scope, reply.calls.call_key, reply.calls.status, strict=True)
+        if not key and status == "RUNNING"
+    )
+
+
+def remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:
+    said = [damage for reply in replies for damage in reply.damaged]
+    if grant.tail_unknown:
+        said.append(
+            "the last life's spool was not seen here: what it did after its last acknowledged record is asked again"
+        )
+    return said
