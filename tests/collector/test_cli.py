@@ -272,7 +272,11 @@ def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:
 def test_ctrl_c_ends_a_query_quietly(endpoint: str) -> None:
     slow = "SELECT count(*) FROM range(10000000000) a, range(1000) b"
     with subprocess.Popen(
-        [*COMMAND, "sql", slow, "--endpoint", endpoint], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "sql", slow, "--endpoint", endpoint],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that starts the tests in the background has them ignore SIGINT, and so their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         # From outside there is nothing to see until it answers, which it never does, but the threads of its channel.
         until_s = time.monotonic() + 20
