@@ -102,4 +102,4 @@ class Keeper:
             accepted = self._kept.guarded(lambda depth: not self._kept.closed and writer.offer(made))
             if made is not None and not accepted:
                 made.remove()
-        return segment is not None
+        return segment is not None and not writer.retains

@@ -9,7 +9,7 @@ from typing import Final
 
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.outbound import Outgoing, batches, to_wire
-from livespan.instrumentation.spool import Backlog, Entry
+from livespan.instrumentation.spool import Backlog, Entry, Position
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError
 from livespan.proto.home import Home
@@ -71,6 +71,9 @@ class MemorySpool:
         with self._lock:
             entries = list(self._entries)
         return [Backlog(self.writer_id, sum(len(entry.head) + len(entry.body) for entry in entries), iter(entries))]
+
+    def acknowledge(self, writer_id: str, position: Position) -> None:
+        """Nothing to note: what was exported is not kept."""
 
     def close(self) -> None:
         """Export no more."""
