@@ -10,6 +10,7 @@ from tests.instrumentation.spooled import Answering, append, damage, open_spool
 
 from livespan.instrumentation.barrier import Barrier
 from livespan.instrumentation.drain import Drain
+from livespan.instrumentation.outbound import EntryKind
 from livespan.instrumentation.spool import Spool
 from livespan.proto.errors import Unavailable
 from livespan.proto.ids import trace_id
@@ -130,3 +131,10 @@ def test_a_writer_with_another_runs_records_is_left_to_the_drain(spool: Spool, t
     barrier.acknowledged(barrier.collect(TRACE, 0.0, lambda: None))
     [backlog] = spool.unacknowledged()
     assert len(list(backlog.entries)) == 3
+
+
+def test_a_record_that_cannot_be_read_is_left_to_the_drain_and_stops_no_effect(spool: Spool, tmp_path: Path) -> None:
+    append(spool, "r", 1)
+    spool.append(b"no journal span", kind=EntryKind.JOURNAL)
+    append(spool, "r", 2)
+    assert collect(spool, tmp_path) == ["n1", "n2"]

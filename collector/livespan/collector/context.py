@@ -73,7 +73,6 @@ class Protections:
     """The protections of the acknowledged path. Each is always on; `make mutants` takes one away to see a test fail."""
 
     fencing: bool = True
-    keep_late_facts: bool = True
 
 
 @dataclass(slots=True)

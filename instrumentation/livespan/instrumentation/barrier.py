@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from livespan.instrumentation.outbound import MAX_BATCH_BYTES, EntryKind, decode_head, to_wire
+from livespan.instrumentation.outbound import MAX_BATCH_BYTES, run_wire
 from livespan.instrumentation.spool import Entry, Position, Spool, WriterFolder, list_writers
 from livespan.proto.errors import Damaged, NotFound, Unavailable
 from livespan.proto.span import WireSpan
@@ -105,12 +105,10 @@ class Barrier:
                 if entry.seq <= done:
                     continue
                 upto[writer] = entry.seq
-                if entry.kind != EntryKind.JOURNAL or decode_head(entry.head).trace_id != trace_id:
-                    self._shared.add(writer)
-                    continue
-                wire = to_wire(entry, writer)
+                wire = run_wire(entry, writer, trace_id)
                 if wire is None:
-                    self._shared.add(writer)  # the drain keeps what cannot be read where a person finds it
+                    # Another run's, or nobody's: the drain sends it, or keeps it where a person finds it.
+                    self._shared.add(writer)
                     continue
                 size += wire.size_bytes
                 if size > MAX_BATCH_BYTES:
@@ -126,8 +124,8 @@ class Barrier:
         for backlog in self._spool.unacknowledged():
             own.add(backlog.writer)
             yield backlog.writer, backlog.entries, True
-        for folder in list_writers(self._folder):
-            if folder.family != self._family or folder.writer in own:
+        for folder in list_writers(self._folder, family=self._family):
+            if folder.writer in own:
                 continue
             try:
                 yield folder.writer, _readable(folder), False

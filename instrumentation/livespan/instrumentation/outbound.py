@@ -24,6 +24,7 @@ __all__ = [
     "batches",
     "decode_head",
     "encode_head",
+    "run_wire",
     "to_wire",
 ]
 
@@ -76,6 +77,17 @@ def to_wire(entry: Entry, writer: str) -> WireSpan | None:
     except msgspec.DecodeError:
         return None
     return wire_span(span, writer, entry.seq, entry.body)
+
+
+def run_wire(entry: Entry, writer: str, trace_id: bytes) -> WireSpan | None:
+    """Return a journal entry of one run as an OTLP span, or None where it is another's or cannot be read."""
+    if entry.kind != EntryKind.JOURNAL:
+        return None
+    try:
+        span = _decode(entry.head)
+    except msgspec.DecodeError:
+        return None
+    return wire_span(span, writer, entry.seq, entry.body) if span.trace_id == trace_id else None
 
 
 def batches(spans: Iterator[Outgoing]) -> Iterator[list[Outgoing]]:

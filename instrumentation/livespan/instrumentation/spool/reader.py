@@ -212,8 +212,12 @@ class WriterFolder:
         return False
 
 
-def list_writers(spool: Path) -> list[WriterFolder]:
+def list_writers(spool: Path, *, family: str = "") -> list[WriterFolder]:
     """Return the writers of a spool, by folder name; [] where there is no spool yet.
+
+    Args:
+        spool: the home's.
+        family: look at the folders of this family alone; "" = of all.
 
     Raises:
         InvalidInput: the spool, or a writer's folder, is not ours alone.
@@ -224,7 +228,8 @@ def list_writers(spool: Path) -> list[WriterFolder]:
         return []
     folders: list[WriterFolder] = []
     for name in sorted(os.listdir(spool)):
-        if split_folder_name(name) is not None:
+        names = split_folder_name(name)
+        if names is not None and family in ("", names[0]):
             try:
                 folders.append(WriterFolder(spool / name))
             except NotFound:
