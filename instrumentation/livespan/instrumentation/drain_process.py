@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import Final
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.drain import Drain, Pause, no_pause
 from livespan.proto.home import Home
+from livespan.proto.process import start_detached
 from livespan.proto.rendezvous import ensure
 
 __all__ = ["drain_is_running", "ensure_drain", "main"]
@@ -37,20 +37,9 @@ def ensure_drain(home: Home, command: Sequence[str] | None = None) -> None:
     """
     if drain_is_running(home):
         return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    output = os.open(home.drain_output, flags, 0o600)
-    try:
-        subprocess.Popen(
-            command or [sys.executable, "-m", "livespan.instrumentation.drain_process", "--home", str(home.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            close_fds=True,
-            cwd="/",
-        ).returncode = 0  # it outlives us; nobody waits for it, and its end is no warning
-    finally:
-        os.close(output)
+    own = [sys.executable, "-m", "livespan.instrumentation.drain_process", "--home", str(home.root)]
+    started = start_detached(command or own, home.drain_output)
+    started.returncode = 0  # it outlives us; nobody waits for it, and its end is no warning
 
 
 def drain_is_running(home: Home) -> bool:

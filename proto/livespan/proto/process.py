@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessId", "this_process"]
+__all__ = ["ProcessId", "start_detached", "start_time_ticks", "this_process"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +66,25 @@ def this_process() -> ProcessId:
     except OSError:
         boot_id, namespace = "", 0
     return ProcessId(pid, start_time_ticks(pid), boot_id, namespace, socket.gethostname())
+
+
+def start_detached(command: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that no terminal's or starter's end takes it along.
+
+    Args:
+        command: program and arguments.
+        output: what it prints is appended here (made 0600; a link is refused).
+    """
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            close_fds=True,
+            cwd="/",
+        )
+    finally:
+        os.close(descriptor)

@@ -24,7 +24,7 @@ import msgspec
 
 from livespan.proto.errors import EXIT_CODES, CollectorMissing, ErrorKind, Unavailable
 from livespan.proto.home import Home
-from livespan.proto.process import ProcessId
+from livespan.proto.process import ProcessId, start_detached
 
 __all__ = ["PROTOCOL_VERSION", "Address", "ensure", "is_served", "locate", "read_address"]
 
@@ -148,21 +148,8 @@ def ensure(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> str:
 
 
 def _start(home: Home) -> subprocess.Popen[bytes]:
-    """Start a detached collector: own session, so that no terminal's or agent's end takes it along."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    output = os.open(home.collector_output, flags, 0o600)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "livespan.collector", "serve", "--home", str(home.root), "--embedded"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            close_fds=True,
-            cwd="/",
-        )
-    finally:
-        os.close(output)
+    command = [sys.executable, "-m", "livespan.collector", "serve", "--home", str(home.root), "--embedded"]
+    return start_detached(command, home.collector_output)
 
 
 def _last_words(home: Home) -> str:
