@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ from tests.collector.stand import Writer, node, request
 
 from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
-from livespan.collector.log import Committer, deliver_in, open_log
+from livespan.collector.log import Appended, Committer, Outcome, deliver_in, open_log
 from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
 
 
@@ -48,4 +49,31 @@ async def test_what_is_acknowledged_is_visible_after_indexed_and_refusals_touch_
     with pytest.raises(Unavailable, match="leaving"):
         await intake.append(request(writer.started(node(5))))
     await asyncio.to_thread(committer.close)
+    log.close()
+
+
+async def test_what_a_thread_appended_is_visible_after_indexed_though_the_loop_has_not_heard_of_it(
+    tmp_path: Path,
+) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=1 << 20)
+    committer = Committer(log, deliver=deliver_in(asyncio.get_running_loop()))
+    hot = HotTier(64 << 20)
+    intake = Intake(committer, hot)
+    writer = Writer()
+    answers: list[Outcome] = []
+
+    def effect() -> None:
+        intake.append_here(request(writer.started(node(1))), None, answers.append)
+
+    thread = threading.Thread(target=effect)
+    thread.start()
+    thread.join(10)  # the loop is held up meanwhile, so that its callback has not run
+    assert isinstance(answers[0], Appended)
+    assert not hot.look("shop", "order-17").histories
+    await intake.indexed()
+    assert len(hot.look("shop", "order-17").histories[0][1]) == 1
+    with pytest.raises(InvalidInput):
+        intake.append_here(b"", None, answers.append)
+    await asyncio.to_thread(committer.close)
+    await intake.settled()
     log.close()

@@ -248,3 +248,80 @@ def test_everyone_in_a_batch_is_told_when_the_disk_fails(tmp_path: Path) -> None
 
     assert [type(each) for each in outcomes] == [Unavailable] * 10
     log.close()
+
+
+def test_a_caller_that_commits_writes_on_its_own_thread_and_hears_before_anyone_else(tmp_path: Path) -> None:
+    threads: list[int] = []
+    events: list[str] = []
+
+    def fault(step: str) -> None:
+        if step == "log.after_sync":
+            threads.append(threading.get_ident())
+            events.append("synced")
+
+    log = open_log(tmp_path / "log", segment_bytes=1 << 16, faults=fault)
+    committer = Committer(log)
+    committer.commit(b"x", 2, None, lambda _: events.append("done"), lambda _: events.append("answered"))
+    assert events == ["synced", "answered", "done"]
+    assert threads == [threading.get_ident()]
+    assert committer.next_seq == 3
+    assert committer.pending_bytes == 0
+    committer.close()
+    log.close()
+
+
+def test_who_commits_takes_along_what_waits_and_who_waits_is_told_by_whoever_wrote(tmp_path: Path) -> None:
+    gate = Gate("log.before_write")
+    log = open_log(tmp_path / "log", segment_bytes=1 << 16, faults=gate)
+    committer = Committer(log)
+    submitted: list[Outcome] = []
+    answered: list[Outcome] = []
+    committer.submit(b"holds the disk", 1, None, collect(submitted))
+    assert gate.reached.wait(10)
+    ready = threading.Barrier(6)
+
+    def effect() -> None:
+        ready.wait(10)
+        committer.commit(b"effect", 1, None, collect(submitted), collect(answered))
+
+    threads = [threading.Thread(target=effect) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    ready.wait(10)
+    while committer.pending_bytes < len(b"holds the disk") + 5 * len(b"effect"):
+        threading.Event().wait(0.001)
+    committer.submit(b"last", 1, None, collect(submitted))
+    gate.opened.set()
+    for thread in threads:
+        thread.join(10)
+    committer.close()
+
+    assert [each.first_seq for each in submitted if isinstance(each, Appended)] == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(each.first_seq for each in answered if isinstance(each, Appended)) == [2, 3, 4, 5, 6]
+    assert committer.batches == 2
+    log.close()
+
+
+def test_what_a_caller_commits_is_admitted_in_its_turn_and_refused_alone(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=1 << 16)
+    committer = Committer(log)
+    done: list[Outcome] = []
+    answered: list[Outcome] = []
+
+    def refuse() -> None:
+        raise LeaseLost("epoch 2 was granted")
+
+    def broken(_: Outcome) -> None:
+        raise RuntimeError("a connection that nobody reads")
+
+    committer.commit(b"a", 1, refuse, collect(done), collect(answered))
+    committer.commit(b"b", 1, None, collect(done), broken)
+    committer.close()
+    with pytest.raises(Closed):
+        committer.commit(b"c", 1, None, collect(done), collect(answered))
+
+    assert [type(each) for each in done] == [LeaseLost, Appended]
+    assert [type(each) for each in answered] == [LeaseLost]
+    assert committer.failures == 1
+    assert [frame.payload for frame in log.frames(1)] == [b"b"]
+    log.close()

@@ -189,8 +189,19 @@ def _finish_and_check(stage: Stage, seed: int) -> None:
 
 
 def _freed(stage: Stage) -> list[Path]:
-    """Return the log segments that were freed, and hold frames of their former use."""
-    return [path for path in stage.home.log.glob("*.seg") if int(path.stem.partition("-")[2]) > 1]
+    """Return the log segments that were freed and not used since: all their frames are of their former use."""
+    return [
+        path for path in stage.home.log.glob("*.seg") if int(path.stem.partition("-")[2]) > _reuse_written(path) > 0
+    ]
+
+
+def _reuse_written(path: Path) -> int:
+    """Return the reuse number in a segment's first frame, 0 where it has none or is gone (see the log's FORMAT.md)."""
+    try:
+        head = path.read_bytes()[24:28]
+    except FileNotFoundError:
+        return 0
+    return int.from_bytes(head, "little")
 
 
 def _lines(stage: Stage) -> list[Line]:

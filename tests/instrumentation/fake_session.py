@@ -177,15 +177,13 @@ class _TapeSpool:
         self._seq += 1
         self._tape.write(wire_span(decode_head(head), "writer", self._seq, body))
 
-    def promise(self, size: int) -> None:
+    def promise(self, size: int) -> tuple[str, int]:
         del size
+        self._seq += 1
+        return "writer", self._seq
 
     def give_back(self, size: int) -> None:
         del size
-
-    def skip_seq(self) -> tuple[str, int]:
-        self._seq += 1
-        return "writer", self._seq
 
 
 class _TapePermission:

@@ -22,6 +22,7 @@ TRACE = trace_id("default", "r")
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = open_spool(tmp_path)
+    spool.shared = True  # as after a fork: other writers of the family are looked for
     yield spool
     spool.close()
 

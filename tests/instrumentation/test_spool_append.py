@@ -88,10 +88,12 @@ def test_a_record_that_no_segment_can_hold_is_refused(make_spool: MakeSpool, mon
         make_spool().append(b"x" * (2 * MIB + 1), kind=1)
 
 
-def test_a_skipped_sequence_number_is_not_given_out_again(make_spool: MakeSpool, tmp_path: Path) -> None:
+def test_the_sequence_number_of_a_record_that_goes_another_way_is_not_given_out_again(
+    make_spool: MakeSpool, tmp_path: Path
+) -> None:
     spool = make_spool()
     assert spool.append(b"1", kind=1)[1] == 1
-    assert spool.skip_seq() == (spool.writer_id, 2)
+    assert spool.promise(100) == (spool.writer_id, 2)
     assert spool.append(b"3", kind=1)[1] == 3
     assert [e.seq for e in entries(tmp_path)] == [1, 3]
 

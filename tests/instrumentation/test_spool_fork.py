@@ -56,6 +56,18 @@ def test_a_forked_child_writes_into_a_folder_of_its_own(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_both_sides_of_a_fork_know_that_the_family_has_other_writers(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    assert not spool.shared
+
+    def work() -> None:
+        assert spool.shared
+
+    assert succeeds(in_child(work))
+    assert spool.shared
+    spool.close()
+
+
 def test_a_forked_child_that_appends_nothing_makes_no_folder(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     assert succeeds(in_child(lambda: None))

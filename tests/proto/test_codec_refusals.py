@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import PureWindowsPath
 from typing import Any
 
 import msgspec
@@ -174,3 +175,9 @@ def test_damaged_text_is_told(data: bytes) -> None:
 def test_a_record_builds_nothing_but_values_of_the_kind_it_names(data: bytes) -> None:
     with pytest.raises(Unrecordable):
         decode(data)
+
+
+def test_a_path_whose_text_reads_as_another_path_is_refused() -> None:
+    with pytest.raises(Unrecordable, match="another path") as refused:
+        encode({"to": PureWindowsPath("\\\\share\\")})
+    assert refused.value.subject == "value.to"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from livespan.collector.history import History
@@ -18,7 +19,7 @@ from livespan.proto.clock import Clock
 from livespan.proto.home import Home
 from livespan.proto.record import Record
 
-__all__ = ["Admission", "Append", "Context", "OpenAdmission", "Protections"]
+__all__ = ["Admission", "Append", "AppendHere", "Context", "OpenAdmission", "Protections"]
 
 
 class Append(Protocol):
@@ -32,6 +33,18 @@ class Append(Protocol):
     """
 
     def __call__(self, payload: bytes, admit: Callable[[], None] | None = None) -> Awaitable[Appended]: ...
+
+
+class AppendHere(Protocol):
+    """Appends a request on the calling thread, which is not the loop's: no change of threads stands before the disk.
+
+    `answer` is told the outcome, perhaps on another thread that was at the log already, and must neither wait nor
+    raise. Raises as `Append` does where it comes to no outcome.
+    """
+
+    def __call__(
+        self, payload: bytes, admit: Callable[[], None] | None, answer: Callable[[Appended | BaseException], None]
+    ) -> None: ...
 
 
 class Admission(Protocol):
@@ -80,7 +93,8 @@ class Context:
     """What services share.
 
     Attributes:
-        append: the way into the log.
+        socket: path of the unix socket that the collector serves gRPC on.
+        append, append_here: the ways into the log, from the loop and from a thread.
         history: what is known of a run, from hot tier and lake together.
         indexed: waits until the hot tier has everything that was acknowledged when it is called.
         admission: set by recovery.
@@ -94,7 +108,9 @@ class Context:
     settings: CollectorSettings
     clock: Clock
     protections: Protections
+    socket: Path
     append: Append
+    append_here: AppendHere
     history: History
     indexed: Callable[[], Awaitable[None]]
     activity: Callable[[], None]

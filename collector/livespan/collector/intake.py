@@ -1,9 +1,10 @@
 """The way in: a request is parsed and checked, committed, acknowledged, and only then indexed.
 
-    append() ──▶ committer thread ──▶ (fdatasync) ──▶ loop: futures resolved ──▶ loop: frames indexed into the hot tier
-                  admit() just before the write          the callers' acks go out     milliseconds later
+    append()      ─▶ committer's thread ─▶ admit, fdatasync ─▶ loop: futures resolved, acks go out ─┐
+    append_here() ─▶ the caller's thread ─▶ admit, fdatasync ─▶ `answer`: the ack goes out          ─┴─▶ loop: indexed
 
-Everything here runs on the collector's loop; the committer wakes it once per batch (`deliver_in`).
+Indexing is the loop's work, milliseconds later, in the order of the log; the committer wakes it once per batch
+(`deliver_in`). `indexed` waits for it, so that who was acknowledged sees what he wrote, whichever way it came.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Intake:
         self._hot = hot
         self._loop = asyncio.get_running_loop()
         self._to_index: deque[tuple[Request, int, Appended]] = deque()
-        self._indexed = asyncio.Event()
-        self._indexed.set()
+        self._indexed_seq = committer.next_seq
+        self._progress = asyncio.Event()
         self._indexing = False
         self._closed = False
 
@@ -64,6 +65,35 @@ class Intake:
         self, payload: bytes, request: Request, admit: Callable[[], None] | None = None
     ) -> Appended:
         """Append a request that was parsed already."""
+        count = self._admissible(request)
+        future: asyncio.Future[Appended] = self._loop.create_future()
+        self._committer.submit(payload, count, admit, partial(self._resolve, future, request, len(payload)))
+        return await future
+
+    def append_here(self, payload: bytes, admit: Callable[[], None] | None, answer: Callable[[Outcome], None]) -> None:
+        """Append a request on the calling thread, which is not the loop's; see context.AppendHere."""
+        request = Request(payload)
+        count = self._admissible(request)
+        self._committer.commit(payload, count, admit, partial(self._count, request, len(payload)), answer)
+
+    async def indexed(self) -> None:
+        """Return when all that was acknowledged before this call is in the hot tier."""
+        upto = self._committer.next_seq
+        while self._indexed_seq < upto:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def settled(self) -> None:
+        """Return when outcomes that the committer has delivered are resolved and indexed; for the end."""
+        await asyncio.sleep(0)
+        await self.indexed()
+
+    def close(self) -> None:
+        """Refuse what comes from now on."""
+        self._closed = True
+
+    def _admissible(self, request: Request) -> int:
+        """Return how many records a request has; raises where it cannot be taken now, or not at all."""
         if self._closed:
             raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
         count = request.count()
@@ -72,44 +102,33 @@ class Intake:
         if self._hot.full:
             self.counts.refused_requests += 1
             raise Unavailable("the hot tier is full until the next publication", hint="Try again in a moment.")
-        future: asyncio.Future[Appended] = self._loop.create_future()
-        self._committer.submit(payload, count, admit, partial(self._resolve, future, request, len(payload)))
-        return await future
-
-    async def indexed(self) -> None:
-        """Return when all that was acknowledged before this call is in the hot tier."""
-        await self._indexed.wait()
-
-    async def settled(self) -> None:
-        """Return when outcomes that the committer has delivered are resolved and indexed; for the end."""
-        await asyncio.sleep(0)
-        await self._indexed.wait()
-
-    def close(self) -> None:
-        """Refuse what comes from now on."""
-        self._closed = True
+        return count
 
     def _resolve(self, future: asyncio.Future[Appended], request: Request, size_bytes: int, outcome: Outcome) -> None:
+        if not future.cancelled():
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        self._count(request, size_bytes, outcome)
+
+    def _count(self, request: Request, size_bytes: int, outcome: Outcome) -> None:
         if isinstance(outcome, BaseException):
             self.counts.refused_requests += 1
-            if not future.cancelled():
-                future.set_exception(outcome)
             return
         self.counts.acknowledged_records += outcome.count
         self._to_index.append((request, size_bytes, outcome))
-        if not future.cancelled():
-            future.set_result(outcome)
         if not self._indexing:
             self._indexing = True
-            self._indexed.clear()
             self._loop.call_soon(self._index_next)
 
     def _index_next(self) -> None:
         """Index one frame and come back for the next, so that the loop serves others in between."""
         request, size_bytes, appended = self._to_index.popleft()
         self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        self._indexed_seq = appended.first_seq + appended.count
+        self._progress.set()
         if self._to_index:
             self._loop.call_soon(self._index_next)
         else:
             self._indexing = False
-            self._indexed.set()

@@ -171,12 +171,15 @@ class Collector:
         self._opened.append(self._committer.close)
         self._intake = Intake(self._committer, self._hot)
         self._server = _grpc_server(settings.max_message_bytes)
+        self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         self._context = Context(
             home=self.home,
             settings=settings,
             clock=self._clock,
             protections=self._protections,
+            socket=self._socket,
             append=self._intake.append,
+            append_here=self._intake.append_here,
             history=History(self._hot, reader, log),
             indexed=self._intake.indexed,
             activity=self._touch,
@@ -199,7 +202,7 @@ class Collector:
         try:
             for starting in self._context.starting:
                 await starting()
-            await self._listen()
+            await self._listen(self._socket)
         except BaseException:
             await self._wind_down()
             raise
@@ -216,13 +219,8 @@ class Collector:
                     self._context.admission.replay(record)
             yield records, frame.ref, len(frame.payload)
 
-    async def _listen(self) -> None:
-        path = self._socket or socket_path(self.home, self._runtime_folder)
-        if path.exists() and not path.is_socket():
-            raise InvalidInput(
-                "there is something else than a socket", subject=str(path), hint="Give another --socket."
-            )
-        path.unlink(missing_ok=True)
+    async def _listen(self, path: Path) -> None:
+        _make_way(path)
         target = f"unix:{path}"
         try:
             self._server.add_insecure_port(target)
@@ -278,6 +276,13 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
+
+
+def _make_way(path: Path) -> None:
+    """Remove the socket that an earlier life left behind."""
+    if path.exists() and not path.is_socket():
+        raise InvalidInput("there is something else than a socket", subject=str(path), hint="Give another --socket.")
+    path.unlink(missing_ok=True)
 
 
 def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:

@@ -124,6 +124,8 @@ class Barrier:
         for backlog in self._spool.unacknowledged():
             own.add(backlog.writer)
             yield backlog.writer, backlog.entries, True
+        if not self._spool.shared:
+            return
         for folder in list_writers(self._folder, family=self._family):
             if folder.writer in own:
                 continue

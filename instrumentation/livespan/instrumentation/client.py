@@ -1,7 +1,8 @@
 """The agent's calls to the Recovery service, and to OTLP's Export: one channel per process and target, made lazily.
 
-A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors come
-back as our own.
+On one machine an effect's permission takes the shorter way of proto/intend_socket.py, and gRPC where that does not
+serve. A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors
+come back as our own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from livespan.instrumentation.intend_connections import IntendConnections
+from livespan.proto.intend_socket import intend_path
 from livespan.proto.rpc import open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
@@ -37,6 +40,8 @@ class CollectorClient:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        path = intend_path(target)
+        self._intends = IntendConnections(path) if path is not None else None
         self._connect()
 
     def hold(self, requests: Iterator[pb.HoldRequest]) -> Iterator[pb.HoldReply]:
@@ -60,7 +65,12 @@ class CollectorClient:
 
     def intend(self, run: pb.RunRef, epoch: int, export: bytes, timeout_s: float) -> int:
         """Ask for permission to start an effect; returns when its start is acknowledged."""
+        self._fresh()
         request = pb.IntendRequest(run=run, epoch=epoch, export=export)
+        if self._intends is not None:
+            log_seq = self._intends.ask(request.SerializeToString(), timeout_s)
+            if log_seq is not None:
+                return log_seq
         try:
             return self._stub().Intend(request, timeout=timeout_s).log_seq
         except grpc.RpcError as error:
@@ -103,6 +113,8 @@ class CollectorClient:
         """Close this process's channel."""
         if self._pid == os.getpid():
             self._channel.close()
+            if self._intends is not None:
+                self._intends.close()
 
     def _connect(self) -> None:
         self._pid = os.getpid()
@@ -115,6 +127,8 @@ class CollectorClient:
 
     def _fresh(self) -> None:
         if self._pid != os.getpid():
+            if self._intends is not None:
+                self._intends.close()  # our copies of the parent's
             self._connect()
 
     def _stub(self) -> RecoveryStub:

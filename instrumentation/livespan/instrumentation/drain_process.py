@@ -22,6 +22,7 @@ from livespan.instrumentation.drain import Drain, Pause, no_pause
 from livespan.proto.home import Home
 from livespan.proto.process import start_detached
 from livespan.proto.rendezvous import ensure
+from livespan.proto.scheduling import take_turns
 
 __all__ = ["drain_is_running", "ensure_drain", "main"]
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str], *, pause: Pause = no_pause) -> int:
     if len(arguments) != 2 or arguments[0] != "--home":
         print("usage: python -m livespan.instrumentation.drain_process --home DIR", file=sys.stderr)
         return 2
+    take_turns()
     home = Home(Path(arguments[1]))
     while True:
         lock = _lock(home)

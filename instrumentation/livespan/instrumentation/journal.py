@@ -158,8 +158,7 @@ class Journal:
             SpoolFull: there is no room for the end of such a call, so it must not start.
         """
         self.announce(scope)
-        self._spool.promise(RESERVE_BYTES)
-        writer, seq = self._spool.skip_seq()
+        writer, seq = self._spool.promise(RESERVE_BYTES)
         return wire_span(self._started(scope, site, live, data, started_ns), writer, seq)
 
     def ended(

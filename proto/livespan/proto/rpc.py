@@ -1,6 +1,7 @@
 """How our errors cross gRPC: a status code for its kind, and an ErrorDetail in trailing metadata so that the caller's
-side can
-raise the same error again, hint and all."""
+side can raise
+the same error again, hint and all.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from livespan.proto import errors
 from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanError, Stop, Unavailable
 from livespan.proto.v1.livespan_pb2 import ErrorDetail
 
-__all__ = ["DETAIL_KEY", "MAX_MESSAGE_BYTES", "detail", "open_channel", "status_code", "translate"]
+__all__ = ["DETAIL_KEY", "MAX_MESSAGE_BYTES", "detail", "from_detail", "open_channel", "status_code", "translate"]
 
 DETAIL_KEY: Final = "livespan-error-bin"
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -52,13 +53,18 @@ def detail(error: LivespanError | Stop) -> bytes:
     ).SerializeToString()
 
 
+def from_detail(value: bytes) -> LivespanError | Stop:
+    """Return the error that a serialised ErrorDetail tells of."""
+    found = ErrorDetail.FromString(value)
+    known = _ERRORS.get(found.name, Internal)
+    return known(found.message, subject=found.subject, hint=found.hint)
+
+
 def translate(error: grpc.RpcError, *, subject: str = "") -> LivespanError | Stop:
     """Return the error that a failed call stands for: the collector's own where it sent one, else by status code."""
     for key, value in _trailing(error):
         if key == DETAIL_KEY and isinstance(value, bytes):
-            found = ErrorDetail.FromString(value)
-            known = _ERRORS.get(found.name, Internal)
-            return known(found.message, subject=found.subject, hint=found.hint)
+            return from_detail(value)
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     text = error.details() if isinstance(error, grpc.Call) else str(error)
     cls = _KIND_OF_CODE.get(code, Internal)

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,6 +25,7 @@ from livespan.proto.record import Record, RecordKind
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
+from livespan.recovery.intend_listener import IntendListener
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
 from livespan.recovery.opening import open_replies
@@ -217,9 +219,13 @@ class RecoveryService(RecoveryServicer):
         content = await asyncio.to_thread(self._context.history.content, record, request.what)
         return pb.FetchReply(content=content)
 
+    def admission(self, request: pb.IntendRequest) -> Callable[[], None]:
+        """Return what is asked just before an effect's start is appended, whichever way it came."""
+        self._context.activity()
+        return partial(self._leases.admit, _trace(request.run), request.epoch)
+
     async def _intend(self, request: pb.IntendRequest) -> pb.IntendReply:
-        trace, epoch = _trace(request.run), request.epoch
-        appended = await self._context.append(request.export, lambda: self._leases.admit(trace, epoch))
+        appended = await self._context.append(request.export, self.admission(request))
         return pb.IntendReply(log_seq=appended.first_seq + appended.count - 1)
 
     async def _close(self, request: pb.CloseRequest) -> pb.CloseReply:
@@ -311,8 +317,9 @@ def register(server: grpc.aio.Server, context: Context) -> None:
         {"run_id": lease.run_id, "project": lease.project, "epoch": lease.epoch, "holder": str(lease.holder)}
         for lease in leases.live()
     ]
-    context.starting.append(service.start)
-    context.closing.append(service.close)
+    intends = IntendListener(Path(f"{context.socket}.intend"), context.append_here, service.admission)
+    context.starting.extend((service.start, intends.start))
+    context.closing.extend((service.close, intends.close))
 
 
 def _trace(ref: pb.RunRef) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from livespan.collector.options import Where, where_options
+from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
     from livespan.collector.server import Collector
@@ -42,6 +43,7 @@ def serve(
       livespan serve                            the default home, unix socket alone
       livespan serve --grpc 127.0.0.1:4317      also for any OTLP/gRPC client
     """
+    take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
     from livespan.collector.settings import CollectorSettings
 
@@ -58,9 +60,8 @@ def serve(
 
 async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
-    sys.setswitchinterval(
-        0.0005
-    )  # the loop answers effects that wait; it must not wait 5 ms for the publisher's thread
+    # The threads that answer effects must not wait 5 ms for the loop's or the publisher's.
+    sys.setswitchinterval(0.0005)
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -107,7 +107,7 @@ class Log(Protocol):
     """An append-only sequence of frames. Whoever opened it closes it, after its committer and its
     readers.
 
-    `append` belongs to one thread (the committer); everything else may be called from any thread.
+    `append` is called by one thread at a time (the committer sees to it), everything else by any.
     """
 
     @property

@@ -91,6 +91,9 @@ class Spool:
     """Appends records that outlive the process. Safe from threads, signal handlers, `__del__` and across forks.
 
     `close` seals what this process wrote; a process that dies without it loses nothing.
+
+    Attributes:
+        shared: whether another process may have writers of this family: it has forked, or is a fork itself.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Spool:
         """
         if not family_is_valid(family):
             raise InvalidInput("a family is 1 to 128 letters, digits, '_', '.' and '-'", subject=family)
+        self.shared = False
         self._folder = folder
         self._family = family
         self._endpoint = endpoint
@@ -203,37 +207,36 @@ class Spool:
             self._bell.ring()
         return writer.writer_id, seq
 
-    def skip_seq(self) -> tuple[str, int]:
-        """Return (writer id, sequence number) for a record that goes another way than through the spool."""
-        life = self._life
-
-        def skip(depth: int) -> tuple[str, int]:
-            writer = self._writer(life, depth)
-            return writer.writer_id, writer.skip_seq()
-
-        return life.guarded(skip)
-
-    def promise(self, reserve: int) -> None:
-        """Keep `reserve` payload bytes for a record whose beginning goes another way; it passes the same as `consumes`.
+    def promise(self, reserve: int) -> tuple[str, int]:
+        """Keep `reserve` payload bytes for a record whose beginning goes another way than through the spool; its end
+        passes the same as `consumes`. Return the beginning's (writer id, sequence number).
 
         Raises:
             SpoolFull: as `append`.
         """
-        deadline_s = time.monotonic() + self._budget_s
+        deadline_s = 0.0
         while True:
             life = self._life
 
-            def promised(depth: int, life: _Life = life) -> bool:
-                writer = self._writer(life, 0)
+            def promised(depth: int, life: _Life = life) -> tuple[str, int]:
                 if depth == 0:
-                    _settle(life.deferred, writer)
-                    return writer.promise(reserve)
-                _defer(life.deferred, reserve, 0)
-                return True
+                    keeper = self._writer(life, 0)
+                    if life.deferred:
+                        _settle(life.deferred, keeper)
+                    if not keeper.promise(reserve):
+                        return "", 0
+                else:
+                    keeper = self._writer(life, depth)
+                    _defer(life.deferred, reserve, 0)
+                return keeper.writer_id, keeper.skip_seq()
 
-            if life.guarded(promised) and life is self._life:
-                return
-            if time.monotonic() >= deadline_s:
+            identity = life.guarded(promised)
+            if identity[1] and life is self._life:
+                return identity
+            now_s = time.monotonic()
+            if not deadline_s:
+                deadline_s = now_s + self._budget_s
+            if now_s >= deadline_s:
                 raise self._refuse(life, self._writer(life, 0).refusal)
             time.sleep(_RETRY_S)
 
@@ -358,4 +361,11 @@ def _start_over_in_child() -> None:
             spool.start_over()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+def _share_with_child() -> None:
+    for reference in _spools:
+        spool = reference()
+        if spool is not None:
+            spool.shared = True
+
+
+os.register_at_fork(before=_share_with_child, after_in_child=_start_over_in_child)

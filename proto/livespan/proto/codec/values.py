@@ -37,9 +37,12 @@ def _is_iso(value: dt.datetime | dt.time) -> bool:
     zone = value.tzinfo
     if value.fold or not (zone is None or type(zone) is dt.timezone):
         return False
-    # A named offset has its name among the arguments that pickle and copy use; there is no public
-    # door to it.
-    return zone is None or len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]
+    if zone is None:
+        return True
+    # A named offset has its name among the arguments that pickle and copy use; there is no public door to it. An
+    # offset of less than a second is read back as UTC by `fromisoformat` (CPython 3.11).
+    arguments = zone.__getinitargs__()  # type: ignore[attr-defined]
+    return len(arguments) == 1 and not arguments[0].microseconds
 
 
 def _datetime_to_json(value: dt.datetime) -> object:
@@ -97,6 +100,13 @@ def _ordered_to_json(value: OrderedDict[Any, Any]) -> object:
     return [[key, item] for key, item in value.items()]
 
 
+def _windows_path_to_json(value: PureWindowsPath) -> str:
+    text = str(value)
+    if PureWindowsPath(text) != value:  # `PureWindowsPath("//://")` is one: half a share's name
+        raise Unrecordable("the text of this path reads as another path", hint="Record it as a str.")
+    return text
+
+
 def _bytes_from_json(data: Any) -> bytes:
     return b64decode(data, validate=True)
 
@@ -126,7 +136,7 @@ register_codec(dt.timezone, "timezone", _timezone_to_json, lambda d: dt.timezone
 register_codec(ZoneInfo, "zoneinfo", _zone_to_json, ZoneInfo)
 register_codec(PosixPath, "path", str, PosixPath)
 register_codec(PurePosixPath, "pureposixpath", str, PurePosixPath)
-register_codec(PureWindowsPath, "purewindowspath", str, PureWindowsPath)
+register_codec(PureWindowsPath, "purewindowspath", _windows_path_to_json, PureWindowsPath)
 register_codec(OrderedDict, "ordereddict", _ordered_to_json, OrderedDict)
 register_codec(Counter, "counter", dict, Counter)
 register_codec(defaultdict, "defaultdict", _default_factory_to_json, _default_factory_from_json)

@@ -37,6 +37,7 @@ class MemorySpool:
     ) -> None:
         del family, max_bytes_process, max_bytes_home, budget_s
         self.writer_id = random_hex(8)
+        self.shared = False
         self._client = CollectorClient(endpoint or ensure(Home(folder.parent)))
         self._entries: list[Entry] = []
         self._seq = 0
@@ -54,14 +55,12 @@ class MemorySpool:
             self._entries.append(Entry(0, 0, 0, kind, self._seq, head, body))
             return self.writer_id, self._seq
 
-    def skip_seq(self) -> tuple[str, int]:
-        """Return (writer id, sequence number) for a record that goes another way."""
+    def promise(self, reserve: int) -> tuple[str, int]:
+        """There is always room; return (writer id, sequence number) for a record that goes another way."""
+        del reserve
         with self._lock:
             self._seq += 1
             return self.writer_id, self._seq
-
-    def promise(self, reserve: int) -> None:
-        """There is always room."""
 
     def give_back(self, reserve: int) -> None:
         """Nothing was kept."""

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+import threading
+
+from livespan.proto.scheduling import take_turns, wake_at_once
+
+
+def test_a_thread_and_those_that_it_starts_take_turns_until_one_is_waited_for() -> None:
+    before = os.sched_getscheduler(0)
+    policies: list[int] = []
+
+    def waited_for() -> None:
+        policies.append(os.sched_getscheduler(0))
+        wake_at_once()
+        policies.append(os.sched_getscheduler(0))
+
+    def sidecar() -> None:
+        take_turns()
+        thread = threading.Thread(target=waited_for)
+        thread.start()
+        thread.join(10)
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=sidecar)
+    thread.start()
+    thread.join(10)
+    assert policies == [os.SCHED_BATCH, os.SCHED_OTHER, os.SCHED_BATCH]
+    assert os.sched_getscheduler(0) == before

@@ -1,0 +1,176 @@
+"""The intend socket of a real collector, spoken to by hand and by the agent's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from tests.livespan_home import LiveHome
+
+import livespan.instrumentation as ls
+from livespan.collector.log.protocol import Appended, FrameRef
+from livespan.instrumentation.intend_connections import IntendConnections
+from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
+from livespan.proto.intend_socket import frame, receive, unpack_reply
+from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.recovery.intend_listener import IntendListener
+
+RUN = pb.RunRef(project="p", run_id="r")
+EXPORT = ExportTraceServiceRequest(
+    resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[Span(trace_id=b"t" * 16, span_id=b"s" * 8)])])]
+).SerializeToString()
+
+
+def connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(str(path))
+    return connection
+
+
+@pytest.fixture
+def path(live: LiveHome) -> Path:
+    live.serve()
+    return live.home.root / "collector.sock.intend"
+
+
+@ls.tool
+def charge(amount: int) -> int:
+    """An effect."""
+    return amount
+
+
+def test_effects_take_the_socket_where_there_is_one_and_grpc_where_there_is_none(live: LiveHome, path: Path) -> None:
+    asked: list[int | None] = []
+    ask = IntendConnections.ask
+
+    def noted(self: IntendConnections, request: bytes, timeout_s: float) -> int | None:
+        asked.append(ask(self, request, timeout_s))
+        return asked[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IntendConnections, "ask", noted)
+        with live.run("r"):
+            assert (charge(1), charge(2)) == (1, 2)
+            assert None not in asked
+
+            def unserved(self: IntendConnections, request: bytes, timeout_s: float) -> None:
+                asked.append(None)
+
+            patch.setattr(IntendConnections, "ask", unserved)
+            assert charge(3) == 3
+            assert asked[-1] is None
+    found = live.inside.history("r")
+    assert found is not None
+    assert sum(1 for newest, _ in found.calls.values() if newest.ended_ns and newest.name == "charge") == 3
+
+
+def test_it_is_for_its_owner_alone_and_goes_with_the_collector(live: LiveHome, path: Path) -> None:
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    connection = connect(path)
+    live.inside.stop()
+    assert connection.recv(1) == b""
+    connection.close()
+    assert not path.exists()
+
+
+def test_an_epoch_that_holds_nothing_is_refused_and_the_connection_goes_on(path: Path) -> None:
+    request = pb.IntendRequest(run=RUN, epoch=9, export=EXPORT)
+    with connect(path) as connection:
+        for _ in range(2):
+            connection.sendall(frame(request.SerializeToString()))
+            with pytest.raises(LeaseLost):
+                unpack_reply(receive(connection) or b"")
+
+
+@pytest.mark.parametrize(
+    ("message", "goes_on"),
+    [
+        (pb.IntendRequest(run=RUN, epoch=1).SerializeToString(), True),
+        (pb.IntendRequest(run=RUN, export=b"\xff\xff").SerializeToString(), True),
+        (b"\xff" * 20, False),
+    ],
+)
+def test_garbage_is_told_that_it_is(path: Path, message: bytes, goes_on: bool) -> None:
+    with connect(path) as connection:
+        connection.sendall(frame(message))
+        with pytest.raises(InvalidInput):
+            unpack_reply(receive(connection) or b"")
+        if goes_on:
+            connection.sendall(frame(message))
+            assert receive(connection)
+        else:
+            assert connection.recv(1) == b""
+
+
+def test_a_client_without_the_socket_or_an_answer_says_so(tmp_path: Path) -> None:
+    gone = IntendConnections(tmp_path / "none")
+    assert gone.ask(b"", 1.0) is None
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        silent = IntendConnections(tmp_path / "s")
+        with pytest.raises(Unavailable, match="did not answer within"):
+            silent.ask(b"x", 0.05)
+        silent.close()
+
+
+def test_a_connection_that_broke_since_its_last_use_serves_no_more_and_is_no_error(live: LiveHome, path: Path) -> None:
+    connections = IntendConnections(path)
+    request = pb.IntendRequest(run=RUN, epoch=9, export=EXPORT).SerializeToString()
+    with pytest.raises(LeaseLost):
+        connections.ask(request, 5.0)
+    live.inside.stop()
+    assert connections.ask(request, 5.0) is None
+    connections.close()
+
+
+def test_one_connection_more_than_it_takes_is_closed_at_once(path: Path) -> None:
+    connections: list[socket.socket] = []
+    try:
+        connections.extend(connect(path) for _ in range(129))
+        assert connections[-1].recv(1) == b""
+        connections[0].sendall(frame(b""))
+        assert receive(connections[0])
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+async def test_one_who_does_not_read_its_answers_is_cut_off_and_holds_up_nobody(tmp_path: Path) -> None:
+    answered: list[int] = []
+
+    def append_here(payload: bytes, admit: Callable[[], None] | None, answer: Callable[..., None]) -> None:
+        del payload, admit
+        for number in range(20_000):
+            answer(Appended(FrameRef(0, 0, 0, 0), number, 1))
+        answered.append(1)
+
+    listener = IntendListener(tmp_path / "s", append_here, lambda request: lambda: None)
+    await listener.start()
+    with connect(tmp_path / "s") as connection:
+        connection.sendall(frame(pb.IntendRequest(epoch=1).SerializeToString()))
+        for _ in range(1000):
+            if answered:
+                break
+            await asyncio.sleep(0.01)
+        assert answered
+    await listener.close()
+
+
+async def test_a_path_too_long_for_a_socket_leaves_callers_with_grpc(tmp_path: Path) -> None:
+    def append_here(payload: bytes, admit: Callable[[], None] | None, answer: Callable[..., None]) -> None:
+        raise AssertionError("nobody can ask")
+
+    long = tmp_path / ("x" * 120)
+    listener = IntendListener(long, append_here, lambda request: lambda: None)
+    await listener.start()
+    await listener.close()
+    assert not long.exists()
