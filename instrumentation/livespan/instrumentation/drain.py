@@ -33,6 +33,7 @@ Pause = Callable[[str], None]
 _BACKOFF_S: Final = (0.05, 2.0)
 _BUSY_S: Final = 0.002
 _BUSY_FOR_S: Final = 0.02
+_SMALL_BYTES: Final = 256 * 1024
 
 
 def no_pause(step: str) -> None:
@@ -73,10 +74,13 @@ class Drain:
         """Send until there is nothing to wait for."""
         remove_unborn(self._spool)
         while True:
+            sent_before = self.counts["acknowledged_bytes"]
             worked = self.once()
             now = time.monotonic()
             if worked:
                 self._last_work_s = now
+                if self.counts["acknowledged_bytes"] - sent_before < _SMALL_BYTES:
+                    time.sleep(_BUSY_S)  # so that the next request is worth what it costs all three processes
                 continue
             if self._failed_s:
                 time.sleep(self._failed_s)
@@ -191,6 +195,7 @@ class Drain:
         if refused:
             self.counts["refused"] += self._refused.send_apart(client, folder.writer, batch)
         self.counts["acknowledged"] += len(batch)
+        self.counts["acknowledged_bytes"] += sum([span.wire.size_bytes for span in batch])
         folder.advance(batch[-1].entry.end)
         return True
 
