@@ -1,10 +1,11 @@
 """What a step and a checkpoint cost on the agent's thread, beside a plain SDK span and what else one could use.
 
-    round:  busy ─▶ SDK span ─▶ busy ─▶ step + checkpoint ─▶ busy ─▶ step over a message list       (every round)
-            busy ─▶ BatchSpanProcessor ─▶ busy ─▶ SqliteSaver.put ─▶ livingai in memory, in a file  (every 8th round)
+    first   busy ─▶ SDK span ─▶ busy ─▶ step + checkpoint ─▶ busy ─▶ step over a message list
+    then    busy ─▶ BatchSpanProcessor ─▶ busy ─▶ SqliteSaver.put ─▶ busy ─▶ livingai in memory ─▶ busy ─▶ in a file
 
 Before each of them the thread does the same millisecond of Python, so that all are measured with the caches of an
-agent at work, and drain and collector are busy with what was recorded before.
+agent at work, and drain and collector are busy with what was recorded before. The others come afterwards, in the same
+process: their threads and their writes would stand in our way, and ours in theirs.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def measure(quick: bool) -> list[Figure]:
     """Return the agent's floors, and the others' figures beside them."""
     rounds = (400 if quick else 2400) + _WARM_UP
     taken: dict[str, list[float]] = {}
-    with stand() as home, ls.run("agent", home=home.root), ExitStack() as stack:
-        others, notes = _others(home.root, stack)
+    with stand() as home, ls.run("agent", home=home.root):
         span, questions, kept, history = sdk_span(), texts(64), state(), messages()
         for number in range(rounds):
             busy(_BUSY_S)
@@ -70,12 +70,16 @@ def measure(quick: bool) -> list[Figure]:
                 _BOTH: ended_s - began_s,
                 _LIST: answered_s - asked_s,
             }
-            if number % _PEERS_EVERY == 0:
-                for name, once in others.items():
-                    busy(_BUSY_S)
-                    found[name] = once()
             if number >= _WARM_UP:
                 for name, took_s in found.items():
+                    taken.setdefault(name, []).append(took_s)
+    with stand() as home, ExitStack() as stack:
+        others, notes = _others(home.root, stack)
+        for number in range((rounds - _WARM_UP) // _PEERS_EVERY + 1):
+            for name, once in others.items():
+                busy(_BUSY_S)
+                took_s = once()
+                if number:
                     taken.setdefault(name, []).append(took_s)
         missed = notes.missed()
     return _floors(taken) + _beside(taken, notes.reason, missed)

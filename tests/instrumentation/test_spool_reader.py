@@ -156,7 +156,7 @@ def test_the_watermark_never_goes_back(spool: Path) -> None:
 def test_only_sealed_and_acknowledged_segments_of_the_living_are_removed(spool: Path) -> None:
     writer = new_writer(spool)
     folder = folder_of(writer)
-    for _ in range(25):
+    for _ in range(15):
         assert writer.append(b"", b"x" * 100_000, 1)
     assert folder.segments() == [1, 2]
     read = list(folder.entries())
@@ -196,21 +196,39 @@ def test_a_spare_segment_that_was_passed_over_does_not_stop_the_reader(spool: Pa
     folder = folder_of(writer)
     writer.append(b"1", b"", 1)
     # A keeper that died between making a spare and handing it over.
-    assert writer.prepare(0, over_caps=False) is not None
+    assert writer.spare_wanted()
+    assert writer.prepare_spare() is not None
     assert writer.append(b"2", b"x" * (2 * MIB), 1)
-    assert folder.segments() == [1, 2, 3]
+    assert folder.segments() == [1, 2, 65]
     assert heads(folder) == [b"1", b"2"]
     writer.close()
 
 
-def test_a_spare_made_late_is_not_taken(spool: Path) -> None:
+def test_a_spare_made_late_comes_after_what_was_made_meanwhile(spool: Path) -> None:
     writer = new_writer(spool)
-    late = writer.prepare(0, over_caps=False)
+    assert writer.spare_wanted()
+    late = writer.prepare_spare()
+    assert writer.append(b"1", b"x" * (2 * MIB), 1)
+    assert writer.append(b"2", b"x" * (2 * MIB), 1)
+    assert writer.offer(late)
+    assert writer.append(b"3", b"x" * MIB, 1)
+    folder = folder_of(writer)
+    assert folder.segments() == [1, 2, 3, 65]
+    assert [(entry.segment, entry.head) for entry in folder.entries()] == [(2, b"1"), (3, b"2"), (65, b"3")]
+    writer.close()
+
+
+def test_a_spare_made_so_late_that_the_stream_has_passed_it_is_not_taken(spool: Path) -> None:
+    writer = new_writer(spool)
+    assert writer.spare_wanted()
+    late = writer.prepare_spare()
     assert late is not None
-    assert writer.append(b"large", b"x" * (2 * MIB), 1)
+    for _ in range(65):
+        assert writer.append(b"", b"x" * 600_000, 1)
     assert not writer.offer(late)
     late.remove()
-    assert folder_of(writer).segments() == [1, 3]
+    numbers = folder_of(writer).segments()
+    assert numbers == [*range(1, 65), 66]
     writer.close()
 
 

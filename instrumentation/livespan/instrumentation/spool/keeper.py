@@ -1,8 +1,7 @@
 """The keeper: the thread that makes each writer's next segment ahead of time, and lets go of acknowledged ones.
 
 It makes segments without the lock that guards the writers (allocating and faulting in 16 MiB takes milliseconds),
-and offers each under it. If the writer had to make one itself meanwhile, the offer is refused and the segment
-removed.
+and offers each under it. What the writer had to make itself meanwhile is small, and comes before it in the stream.
 
 It is started and nudged from within appends, which may run in a signal handler or in `__del__`: so it is a bare
 `_thread` thread (`threading.Thread.start` takes locks that the interrupted code may hold) and its bell is a
@@ -96,7 +95,7 @@ class Keeper:
             return not writer.retains
         segment: Segment | None = None
         try:
-            segment = writer.prepare(writer.promised, over_caps=False)
+            segment = writer.prepare_spare()
         finally:
             made = segment
             accepted = self._kept.guarded(lambda depth: not self._kept.closed and writer.offer(made))

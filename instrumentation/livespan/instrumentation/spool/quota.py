@@ -25,8 +25,8 @@ class Refusal(StrEnum):
     DISK_ERROR = "disk_error"
     NESTED = "nested"
     """Handlers broke into handlers too deep."""
-    BUSY = "busy"
-    """The next segment was being made, and was not ready within the budget."""
+    ABANDONED = "abandoned"
+    """A fork left this writer to the parent; the child's own takes the record."""
 
 
 class Quota:

@@ -3,7 +3,10 @@ spool.py is.
 
     append ── fits, promises covered ──> copy, digest, commit word          (no syscall)
        └───── else ──> the spare segment, made ahead by the keeper ──> roll
-                 └── none ──> make one here ──> refused: 0, `refusal` says why
+                 └── none ──> make a small one here ──> refused: 0, `refusal` says why
+
+The keeper is a thread, and a busy agent keeps it from the GIL for hundreds of milliseconds at times. So its segment is
+numbered well ahead: small ones that the agent's thread makes meanwhile come before it in the stream.
 
 Promises. A record may *reserve* room for a later one that *consumes* it. What always holds: all outstanding
 promises fit into the free end of the current segment, or all of them fit into the spare. So a record that consumes
@@ -18,10 +21,8 @@ and leaves that segment.
 from __future__ import annotations
 
 import errno
-import itertools
 import mmap
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -49,8 +50,8 @@ __all__ = ["FIRST_SEGMENT_BYTES", "MAX_SEGMENT_BYTES", "FaultHook", "SpoolWriter
 
 FIRST_SEGMENT_BYTES: Final = 1 << 20
 MAX_SEGMENT_BYTES: Final = 16 << 20
-_KEEPER_PATIENCE_S: Final = 0.025
-"""How long an append leaves the making of a segment to the keeper before it makes one itself."""
+_AHEAD: Final = 64
+"""By how much the number of a keeper's segment is above the last one's; numbers may have gaps."""
 
 FaultHook = Callable[[str], None]
 """Called at named points off the ordinary path; a test kills the process there."""
@@ -94,14 +95,12 @@ class SpoolWriter:
         self._quota = quota
         self._nudge = nudge
         self._faults = faults
-        self._numbers = itertools.count(1)
-        self._next_bytes = FIRST_SEGMENT_BYTES
+        self._ahead = 0
+        self._next_bytes = 2 * FIRST_SEGMENT_BYTES
         self._seq = 0
         self._promised = 0
         self._cut_short = False
         self._abandoned = False
-        self._keeper_began_s = 0.0
-        self._keeper_failed = False
         self._sealed: list[Segment] = []
         self._spare: Segment | None = None
         self.refusal = Refusal.DISK_FULL
@@ -111,7 +110,7 @@ class SpoolWriter:
 
     def begin(self) -> Refusal | None:
         """Make the first segment; where there is no room for it, take the folder away again and return why."""
-        first = self.prepare(0, over_caps=False)
+        first = self._prepare(1, FIRST_SEGMENT_BYTES, 0, over_caps=False)
         if first is None:
             self._hold.release()
             remove_folder(self.path)
@@ -224,15 +223,11 @@ class SpoolWriter:
     def spare_wanted(self) -> bool:
         """Return whether a spare segment is missing, or too small for what is promised; the keeper is now at it."""
         spare = self._usable_spare()
-        wanted = spare is None or self._promised > spare.free
-        # Nobody waits for a keeper that found no room the last time.
-        self._keeper_began_s = time.monotonic() if wanted and not self._keeper_failed else 0.0
-        return wanted
+        self._ahead = self._last_number() + _AHEAD
+        return spare is None or self._promised > spare.free
 
     def offer(self, segment: Segment | None) -> bool:
         """Take a segment that the keeper made as the spare; False where it is not wanted any more."""
-        self._keeper_began_s = 0.0
-        self._keeper_failed = segment is None
         if segment is None:
             return True
         if segment.number <= self._current.number:
@@ -252,26 +247,14 @@ class SpoolWriter:
         self._sealed = [s for s in self._sealed if Position(s.number, s.end) > watermark]
         return done
 
-    def prepare(self, need: int, *, over_caps: bool) -> Segment | None:
-        """Make and publish a segment with `need` bytes or more for records; None (and `refusal`) where none can be
-        had."""
-        smallest = max(FIRST_SEGMENT_BYTES, _whole_pages(need + HEADER_BYTES))
-        size = max(self._next_bytes, smallest)
-        while True:
-            refusal = None if over_caps else self._quota.refuses(size)
-            if refusal is None:
-                try:
-                    segment = self._publish(Segment.prepare(self.path, next(self._numbers), size))
-                except OSError as error:
-                    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-                    refusal = Refusal.DISK_FULL if full else Refusal.DISK_ERROR
-                else:
-                    self._next_bytes = min(MAX_SEGMENT_BYTES, max(2 * self._next_bytes, FIRST_SEGMENT_BYTES))
-                    return segment
-            if size <= smallest:
-                self.refusal = refusal
-                return None
-            size = max(smallest, size // 2)
+    def prepare_spare(self) -> Segment | None:
+        """Make and publish a segment with room for all promises, larger than the last; None (and `refusal`) where none
+        can be had. Without the lock.
+        """
+        segment = self._prepare(self._ahead, self._next_bytes, self._promised, over_caps=False)
+        if segment is not None:
+            self._next_bytes = min(MAX_SEGMENT_BYTES, 2 * self._next_bytes)
+        return segment
 
     def abandon(self) -> None:
         """In a forked child: make sure that no frame which was under way at the fork reaches the parent's files."""
@@ -302,7 +285,7 @@ class SpoolWriter:
         if length > MAX_PAYLOAD_BYTES:
             raise InvalidInput(f"a record of {length} bytes is more than the spool takes", subject=str(self.path))
         if self._abandoned:
-            self.refusal = Refusal.BUSY
+            self.refusal = Refusal.ABANDONED
             return None
         current = self._current
         whole = not self._cut_short
@@ -314,17 +297,15 @@ class SpoolWriter:
             return current
         spare = self._usable_spare()
         if spare is None or need > spare.free:
-            began_s = self._keeper_began_s
-            if began_s and time.monotonic() - began_s < _KEEPER_PATIENCE_S:
-                self.refusal = Refusal.BUSY
-                return None
             # A removed file keeps its space for as long as it is mapped.
             self.forget_acknowledged()
-            made = self.prepare(need, over_caps=over_caps)
+            number = self._last_number() + 1
+            number += number == self._ahead
+            made = self._prepare(number, FIRST_SEGMENT_BYTES, need, over_caps=over_caps)
             if made is None:
                 return None
             if self._abandoned:
-                self.refusal = Refusal.BUSY
+                self.refusal = Refusal.ABANDONED
                 return None
             self._spare = made
             if spare is not None:
@@ -353,6 +334,29 @@ class SpoolWriter:
             commit = current.words[current.end >> 3]
             if commit:
                 current.end += record_bytes(commit & 0xFFFF_FFFF)
+
+    def _last_number(self) -> int:
+        spare = self._usable_spare()
+        return self._current.number if spare is None else spare.number
+
+    def _prepare(self, number: int, size: int, need: int, *, over_caps: bool) -> Segment | None:
+        """Make and publish a segment of about `size`, with `need` bytes or more for records; None (and `refusal`) where
+        none can be had.
+        """
+        smallest = max(FIRST_SEGMENT_BYTES, _whole_pages(need + HEADER_BYTES))
+        size = max(size, smallest)
+        while True:
+            refusal = None if over_caps else self._quota.refuses(size)
+            if refusal is None:
+                try:
+                    return self._publish(Segment.prepare(self.path, number, size))
+                except OSError as error:
+                    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+                    refusal = Refusal.DISK_FULL if full else Refusal.DISK_ERROR
+            if size <= smallest:
+                self.refusal = refusal
+                return None
+            size = max(smallest, size // 2)
 
     def _publish(self, segment: Segment) -> Segment:
         self._faults("spool.prepared")
