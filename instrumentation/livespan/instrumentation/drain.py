@@ -86,7 +86,7 @@ class Drain:
                 time.sleep(self._failed_s)
                 continue
             if now - self._last_work_s < _BUSY_FOR_S:
-                time.sleep(_BUSY_S)  # an agent at work goes on without ringing
+                self._watch()
                 continue
             if now - self._last_work_s > self._leave_after_s and not self.has_writers():
                 return
@@ -118,6 +118,17 @@ class Drain:
             client.close()
         self._wake.close()
 
+    def _watch(self) -> None:
+        """Return when a writer has gone on, or none has for a while: an agent at work goes on without ringing."""
+        until_s = self._last_work_s + _BUSY_FOR_S
+        while True:
+            time.sleep(_BUSY_S)
+            try:
+                if time.monotonic() > until_s or any(folder.has_news() for folder in self._folders.values()):
+                    return
+            except NotFound:
+                return  # its folder is gone; the next look notices
+
     def _writers(self) -> list[WriterFolder]:
         found = {folder.path.name: folder for folder in list_writers(self._spool)}
         for name in self._folders.keys() - found.keys():
@@ -148,7 +159,7 @@ class Drain:
                     endpoint = folder.meta.endpoint
                     client = self._client(endpoint)
                 self._pause("drain.before_send")
-                flying.append((batch, client.export_later(export_request([span.wire for span in batch]))))
+                flying.append((batch, self._export(client, batch)))
                 self._pause("drain.sent")
                 if len(flying) > 1:
                     acknowledged |= self._settle(folder, client, *flying.popleft())
@@ -166,6 +177,27 @@ class Drain:
             if lost is not None:
                 lost.close()
         return acknowledged
+
+    @staticmethod
+    def _export(client: CollectorClient, batch: list[Outgoing]) -> Callable[[], bytes]:
+        """Send a request; what is returned waits for its answer. A small one is the last for now, and is waited for
+        here: a call under way has a thread of its own in gRPC, which takes longer than the call.
+        """
+        request = export_request([span.wire for span in batch])
+        if len(request) >= _SMALL_BYTES:
+            return client.export_later(request)
+        outcome: bytes | InvalidInput
+        try:
+            outcome = client.export(request)
+        except InvalidInput as error:
+            outcome = error
+
+        def answer() -> bytes:
+            if isinstance(outcome, InvalidInput):
+                raise outcome
+            return outcome
+
+        return answer
 
     def _settle_all(
         self,

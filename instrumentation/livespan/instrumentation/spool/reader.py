@@ -47,7 +47,7 @@ class WriterFolder:
     `family` and `writer` are the two parts of its name. The owner closes it (its `ack` page is mapped on first use).
     """
 
-    __slots__ = ("_ack", "family", "path", "writer")
+    __slots__ = ("_ack", "_newest", "family", "path", "writer")
 
     def __init__(self, path: Path) -> None:
         """Look at a folder.
@@ -63,6 +63,7 @@ class WriterFolder:
         self.path = path
         self.family, self.writer = names
         self._ack: memoryview[int] | None = None
+        self._newest: SegmentReader | None = None
 
     def alive(self) -> bool:
         """Return whether the writer's process lives. A forked child does not keep its parent's writer alive."""
@@ -137,6 +138,20 @@ class WriterFolder:
                         return
                     yield from reader.entries(offset)
 
+    def has_news(self) -> bool:
+        """Return whether `entries` may have something above the watermark. Cheap, for asking often: no is certain, and
+        costs no syscall.
+        """
+        watermark = self.watermark()
+        newest = self._newest
+        if newest is None or newest.number != watermark.segment:
+            self._let_go()
+            try:
+                newest = self._newest = self.open(watermark.segment)
+            except (NotFound, Damaged):
+                return True
+        return newest.sealed or newest.is_committed(max(watermark.offset, HEADER_BYTES))
+
     def skip_damaged(self, damaged: Damaged) -> Position:
         """Return where to go on after a record that `entries` reported.
 
@@ -189,8 +204,14 @@ class WriterFolder:
         return True
 
     def close(self) -> None:
-        """Unmap the watermark."""
+        """Unmap the watermark, and what `has_news` looks at."""
         self._ack = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        newest, self._newest = self._newest, None
+        if newest is not None:
+            newest.close()
 
     def _page(self) -> memoryview[int]:
         if self._ack is None:

@@ -95,6 +95,10 @@ class SegmentReader:
         """Whether anything is committed in it."""
         return self._words[HEADER_BYTES >> 3] != 0
 
+    def is_committed(self, offset: int) -> bool:
+        """Return whether a record begins at `offset`, which is where one would."""
+        return offset + RECORD_BYTES <= self.size and self._words[offset >> 3] != 0
+
     def entries(self, offset: int = HEADER_BYTES) -> Iterator[Entry]:
         """Yield the committed records from `offset`, which is where a record begins, or less than the first one's.
 
