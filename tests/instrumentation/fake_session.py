@@ -20,11 +20,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.branches import CURRENT
+from livespan.instrumentation.calls import RecordedFault, RecordedValue
 from livespan.instrumentation.core import Core, History, Outcome, Recorded, RunEnd, Settlement, origins
 from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.outbound import EntryKind, decode_head
 from livespan.instrumentation.permission import Permission
-from livespan.instrumentation.session import SESSIONS, RecordedFault, RecordedValue, Session
+from livespan.instrumentation.session import SESSIONS, Session
 from livespan.instrumentation.spool import Spool
 from livespan.proto import attributes as names
 from livespan.proto.errors import NotFound, RunStopped, Stop

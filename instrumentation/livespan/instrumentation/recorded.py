@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from livespan.instrumentation.calls import RecordedFault, RecordedValue
 from livespan.instrumentation.core import History, Outcome, Recorded, RunEnd, Settlement
-from livespan.instrumentation.session import RecordedFault, RecordedValue
 from livespan.proto.ids import CallKey, NodeId
 from livespan.proto.node import NodeType
 from livespan.proto.v1 import livespan_pb2 as pb

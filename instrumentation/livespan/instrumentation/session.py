@@ -15,11 +15,12 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from livespan.instrumentation.branches import CURRENT
+from livespan.instrumentation.calls import Answered, OpenCall, RecordedValue, Request, answer
 from livespan.instrumentation.core import (
     NOT_DONE,
     Answer,
@@ -28,22 +29,20 @@ from livespan.instrumentation.core import (
     Doubt,
     Live,
     ProgramChanged,
-    Recorded,
     Scope,
-    mark,
     origins,
     says_not_done,
 )
 from livespan.instrumentation.divergence import with_difference
-from livespan.instrumentation.journal import CallSite, Journal, Told
+from livespan.instrumentation.journal import CallSite, Journal
 from livespan.instrumentation.permission import Permission
 from livespan.proto.clock import wall_ns
-from livespan.proto.codec import decode, decode_exception, encode, encode_input
-from livespan.proto.errors import InDoubt, RecordedError, SpoolFull, Stop, Unrecordable
+from livespan.proto.codec import encode_input
+from livespan.proto.errors import InDoubt, SpoolFull, Stop, Unrecordable
 from livespan.proto.ids import NodeId, TraceId, input_digest
 from livespan.proto.span import Scalar
 
-__all__ = ["SESSIONS", "Answered", "Codec", "OpenCall", "RecordedFault", "RecordedValue", "Request", "Session"]
+__all__ = ["SESSIONS", "Session"]
 
 _T = TypeVar("_T")
 SESSIONS: Final[dict[TraceId, Session]] = {}
@@ -51,89 +50,8 @@ SESSIONS: Final[dict[TraceId, Session]] = {}
 _barrier_pool: list[ThreadPoolExecutor] = []
 
 
-class RecordedValue(NamedTuple):
-    """An output as the record holds it: its JSON, or where to fetch it."""
-
-    data: bytes
-    large: bool = False
-
-
-class RecordedFault(msgspec.Struct, frozen=True):
-    """An error as the record holds it."""
-
-    type: str = ""
-    message: str = ""
-    traceback: str = ""
-    value: str = ""
-
-
 def _always() -> bool:
     return True
-
-
-def _nothing_told(result: object) -> Told:
-    del result
-    return _NOTHING_TOLD
-
-
-_NOTHING_TOLD: Final = Told()
-
-
-class Codec(NamedTuple):
-    """How a call's result becomes JSON and comes back, and what it says of itself.
-
-    Frameworks bring their own; `decode(encode(x)) == x`, type included, holds for each.
-    """
-
-    encode: Callable[[Any], bytes] = encode
-    decode: Callable[[bytes], Any] = decode
-    told: Callable[[Any], Told] = _nothing_told
-
-
-PLAIN: Final = Codec()
-
-
-class Request(NamedTuple):
-    """One call as it is made.
-
-    Attributes:
-        value: what the callee sees; recorded as the input.
-        seen: what takes part in the call's identity, where that is less than `value`.
-        call_id: id under which a model asked for it.
-        arguments: handed to a probe after the idempotency key.
-        codec: of its result.
-    """
-
-    value: object
-    seen: object = None
-    call_id: str = ""
-    arguments: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
-    codec: Codec = PLAIN
-
-
-class _Begun(Generic[_T]):
-    """A call that is to be made: what must be kept from its start to its end."""
-
-    __slots__ = ("codec", "data", "live", "notes", "recorded", "scope", "site", "started_ns")
-
-    def __init__(self, scope: Scope, site: CallSite, live: Live, codec: Codec, data: bytes, started_ns: int) -> None:
-        self.scope = scope
-        self.site = site
-        self.live = live
-        self.codec = codec
-        self.data = data
-        self.started_ns = started_ns
-        self.recorded = True
-        self.notes: dict[str, Scalar] = {}
-
-
-class Answered(NamedTuple):
-    """A result that came from the record."""
-
-    value: Any
-
-
-OpenCall: TypeAlias = _Begun[Any]
 
 
 class Session:
@@ -165,7 +83,7 @@ class Session:
         self.executed = 0
         self._fetch = fetch
         self._lease_is_valid = lease_is_valid
-        self._inside: dict[str, _Begun[Any]] = {}
+        self._inside: dict[str, OpenCall] = {}
         core.root.on_end = self.branch_ended
 
     # What callers use: a call, synchronous or asynchronous.
@@ -181,7 +99,7 @@ class Session:
         begun = self._begin(scope, site, request)
         if type(begun) is Answered:
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
-        assert isinstance(begun, _Begun)
+        assert isinstance(begun, OpenCall)
         self._start(begun)
         token = CURRENT.set(begun.live.inside)
         try:
@@ -200,7 +118,7 @@ class Session:
         begun = self._begin(scope, site, request)
         if type(begun) is Answered:
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
-        assert isinstance(begun, _Begun)
+        assert isinstance(begun, OpenCall)
         if site.effect:
             # In an empty context, so that this thread of ours is no branch of the program's.
             loop = asyncio.get_running_loop()
@@ -222,7 +140,7 @@ class Session:
     def begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
         """Begin a call whose result comes in parts (a stream), or answer it; its caller ends it by `end` or `fail`."""
         begun = self._begin(scope, site, request)
-        if isinstance(begun, _Begun):
+        if isinstance(begun, OpenCall):
             self._start(begun)
         return begun
 
@@ -287,7 +205,7 @@ class Session:
 
     # How a call begins.
 
-    def _begin(self, scope: Scope, site: CallSite, request: Request) -> _Begun[Any] | Answered:
+    def _begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
         self._check()
         data = encode_input(request.value)
         seen = data if request.seen is None else encode_input(request.seen)
@@ -301,9 +219,10 @@ class Session:
         if type(begun) is Doubt:
             begun = self._probe(scope, site, begun, request)
         if type(begun) is Answer:
-            return self._answer(begun.recorded, request.codec)
+            self.reused += 1
+            return answer(begun.recorded, request.codec, self._fetch)
         assert isinstance(begun, Live)
-        return _Begun(scope, site, begun, request.codec, data, now)
+        return OpenCall(scope, site, begun, request.codec, data, now)
 
     def _check(self) -> None:
         if self.core.stopped is not None:
@@ -312,7 +231,7 @@ class Session:
             # One that was frozen past its lease goes on before its lease's thread has heard that the run is another's.
             raise self.core.stop(self.permission.lease_lost())
 
-    def _start(self, begun: _Begun[Any]) -> None:
+    def _start(self, begun: OpenCall) -> None:
         """Write the started record; of an effect, have it acknowledged."""
         if begun.site.effect:
             self._intend(begun)
@@ -321,7 +240,7 @@ class Session:
         self._inside[begun.live.inside.path] = begun
         self.executed += 1
 
-    def _intend(self, begun: _Begun[Any]) -> None:
+    def _intend(self, begun: OpenCall) -> None:
         """Have an effect's start acknowledged; where the collector is away and the user said so, spool it instead."""
         live, scope, site = begun.live, begun.scope, begun.site
         try:
@@ -363,32 +282,7 @@ class Session:
 
     # How a call ends.
 
-    def _answer(self, recorded: Recorded, codec: Codec) -> Answered:
-        self.reused += 1
-        if recorded.unrecordable:
-            raise Unrecordable(
-                "the result of this call could not be recorded when it was made",
-                subject=recorded.name,
-                hint="Return values that a codec holds, or register one with register_codec.",
-            )
-        if not recorded.answered:
-            raise self._recorded_error(recorded)
-        value = recorded.output
-        assert isinstance(value, RecordedValue)
-        data = self._fetch(recorded.node_id, "output") if value.large else value.data
-        result = codec.decode(data)
-        return Answered(result)
-
-    @staticmethod
-    def _recorded_error(recorded: Recorded) -> BaseException:
-        fault = recorded.error if isinstance(recorded.error, RecordedFault) else RecordedFault()
-        error = decode_exception(fault.value.encode()) if fault.value else None
-        if error is None:
-            error = RecordedError(fault.message, type_name=fault.type, subject=recorded.name)
-        mark(error, recorded.node_id)
-        return error
-
-    def _done(self, begun: _Begun[_T], result: _T) -> None:
+    def _done(self, begun: OpenCall, result: _T) -> None:
         """Record a result before anybody sees it."""
         if not begun.recorded:
             return
@@ -406,7 +300,7 @@ class Session:
         except ProgramChanged as stop:
             raise self._explained(stop, None) from None
 
-    def _failed(self, begun: _Begun[Any], error: BaseException) -> None:
+    def _failed(self, begun: OpenCall, error: BaseException) -> None:
         """Record the error that a call ended by; a Stop is none: it ends the run, and the call stays open."""
         if isinstance(error, Stop) or not begun.recorded:
             return
@@ -427,7 +321,7 @@ class Session:
         )
         self.core.failed(begun.live, error)
 
-    def _write_end(self, begun: _Begun[Any], write: Callable[[], None]) -> None:
+    def _write_end(self, begun: OpenCall, write: Callable[[], None]) -> None:
         """Write an end; where even its reserved room is gone (a full disk), an effect's end must not be lost in
         silence.
         """
@@ -438,7 +332,7 @@ class Session:
                 raise self.core.stop(self.permission.result_lost(begun.site.name, error)) from error
             self.journal.lost(begun.scope)
 
-    def _around(self, scope: Scope | None) -> _Begun[Any] | None:
+    def _around(self, scope: Scope | None) -> OpenCall | None:
         while scope is not None:
             begun = self._inside.get(scope.path)
             if begun is not None:

@@ -41,8 +41,8 @@ def _is_iso(value: dt.datetime | dt.time) -> bool:
         return True
     # A named offset has its name among the arguments that pickle and copy use; there is no public door to it. An
     # offset of less than a second is read back as UTC by `fromisoformat` (CPython 3.11).
-    arguments = zone.__getinitargs__()  # type: ignore[attr-defined]
-    return len(arguments) == 1 and not arguments[0].microseconds
+    unnamed = len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]
+    return unnamed and not zone.utcoffset(None).microseconds
 
 
 def _datetime_to_json(value: dt.datetime) -> object:
