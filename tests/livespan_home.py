@@ -241,11 +241,11 @@ class LiveHome:
 
     def forget_connections(self) -> None:
         """Let go of what this test process holds of the home, as its end would."""
-        for key in [key for key in ties._connections if key[0] == self.home.root]:  # pyright: ignore[reportPrivateUsage]
-            found = ties._connections.pop(key)  # pyright: ignore[reportPrivateUsage]
+        for key in [key for key in ties._connections if key[0] == self.home.root]:  # pyright: ignore[reportPrivateUsage]  # a stale tie is taken off by hand
+            found = ties._connections.pop(key)  # pyright: ignore[reportPrivateUsage]  # as above
             found.spool.close()
-            if found._client is not None:  # pyright: ignore[reportPrivateUsage]
-                found._client.close()  # pyright: ignore[reportPrivateUsage]
+            if found._client is not None:  # pyright: ignore[reportPrivateUsage]  # as above
+                found._client.close()  # pyright: ignore[reportPrivateUsage]  # as above
 
     def close(self) -> None:
         """End everything that runs on the home, and remove it."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.collector.stand import STATE, Stand, Writer, node
 
+from livespan.collector.arrow import arrow_table, create_parquet, read_parquet
 from livespan.collector.history import RunHistory
-from livespan.collector.lake.arrow import arrow_table, create_parquet, read_parquet
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS
 from livespan.proto import attributes as names
 from livespan.proto.errors import Damaged, NotFound

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.collector.recorded import RunBuilder
 from tests.collector.stand import Stand, Writer, node
 
+from livespan.collector.arrow import read_parquet
 from livespan.collector.hot import HotTier
-from livespan.collector.lake.arrow import read_parquet
 from livespan.collector.log import FrameRef
 from livespan.collector.seen import Intervals
 from livespan.proto.otlp import Request

@@ -97,9 +97,9 @@ def test_spans_without_ids_are_refused_and_the_others_are_stored(live: LiveHome,
 
 def test_a_request_of_nothing_but_refused_spans_is_not_appended(live: LiveHome, exporting: Exporting) -> None:
     live.serve()
-    before = live.inside.collector._status()["log_next_seq"]  # pyright: ignore[reportPrivateUsage]
+    before = live.inside.collector._status()["log_next_seq"]  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     assert exporting.send(request(Span(), Span())).partial_success.rejected_spans == 2
-    assert live.inside.collector._status()["log_next_seq"] == before  # pyright: ignore[reportPrivateUsage]
+    assert live.inside.collector._status()["log_next_seq"] == before  # pyright: ignore[reportPrivateUsage]  # as above
 
 
 def test_what_is_no_request_is_an_invalid_argument_that_says_so(live: LiveHome, exporting: Exporting) -> None:
@@ -112,10 +112,10 @@ def test_what_is_no_request_is_an_invalid_argument_that_says_so(live: LiveHome, 
 
 def test_without_room_it_is_later_in_both_forms(live: LiveHome, exporting: Exporting) -> None:
     live.serve(CollectorSettings(hot_bytes=1, publish_s=60, publish_records=1 << 30))
-    hot = live.inside.collector._hot  # pyright: ignore[reportPrivateUsage]
-    live.inside.collector._intake._hot = cast("HotTier", _Full())  # pyright: ignore[reportPrivateUsage]
+    hot = live.inside.collector._hot  # pyright: ignore[reportPrivateUsage]  # as above
+    live.inside.collector._intake._hot = cast("HotTier", _Full())  # pyright: ignore[reportPrivateUsage]  # as above
     code, trailers = exporting.refused(request(span()))
-    live.inside.collector._intake._hot = hot  # pyright: ignore[reportPrivateUsage]
+    live.inside.collector._intake._hot = hot  # pyright: ignore[reportPrivateUsage]  # as above
     assert code is grpc.StatusCode.UNAVAILABLE
     assert RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.seconds == 1
     packed = Status.FromString(trailers["grpc-status-details-bin"])
@@ -130,7 +130,7 @@ class _Full:
 
 def test_a_collector_that_is_leaving_says_later(live: LiveHome, exporting: Exporting) -> None:
     live.serve()
-    live.inside.collector._intake.close()  # pyright: ignore[reportPrivateUsage]
+    live.inside.collector._intake.close()  # pyright: ignore[reportPrivateUsage]  # as above
     code, trailers = exporting.refused(request(span()))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "google.rpc.retryinfo-bin" in trailers

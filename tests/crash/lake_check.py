@@ -151,6 +151,8 @@ def check_answer(lake: Lake, line: dict[str, Any], rows: list[Row], wrong: Any) 
         wrong("missing", f"{what}: its input is another")
     elif output is None or json_digest(output) != line["output"]:
         wrong("missing", f"{what}: its output is another")
+    elif line.get("node") and row["settled"]:
+        wrong("missing", f"{what}: it was seen to return, and had to be settled ({row['settled']})")
 
 
 def check_checkpoint(line: dict[str, Any], rows: list[Row], wrong: Any) -> None:

@@ -6,6 +6,8 @@ or a trial fails that should not.
 
     commit word last        an append stands still in its middle while the drain reads; then the agent is killed
     barrier                 agent and drain killed in the effect, the spool lost with its host
+    end spooled first       the agent is killed as soon as it has seen an effect return
+    start acknowledged      an agent stands in an effect, and the drain may not send
     late facts              an agent frozen in an effect past its lease wakes up when another life has begun
     fencing                 the same, and it goes on to its next effect
     reuse number            a log recycled many times, its collector killed, opened again
@@ -29,11 +31,11 @@ from typing import Final
 from tests.crash.campaign import check_lake
 from tests.crash.power_trial import lives_and_cuts
 from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError, wait_until
-from tests.crash.trial import Kill, RunPlan, play
+from tests.crash.trial import Kill, RunPlan, check_started, play
 from tests.crash.witness import Line, read_witness
 
 from livespan.collector.log import LogProtections, open_log
-from livespan.proto.errors import LivespanError
+from livespan.proto.errors import Damaged
 
 CAUGHT: Final = 3
 RUN: Final = "mutant"
@@ -80,6 +82,16 @@ def barrier(folder: Path, mutated: bool) -> None:
         _finish_and_check(stage, _FAIL_FIRST)
     finally:
         stage.close()
+
+
+def end_spooled_first(folder: Path, mutated: bool) -> None:
+    """Seen by: an effect that the program saw return is in doubt, or is made again."""
+    _kill_at("after", folder, "late-end" if mutated else "")
+
+
+def start_acknowledged(folder: Path, mutated: bool) -> None:
+    """Seen by: the collector does not know of an effect that is running."""
+    _kill_at("effect", folder, "start-spooled" if mutated else "")
 
 
 def late_facts(folder: Path, mutated: bool) -> None:
@@ -153,11 +165,31 @@ def sync_before_ack(folder: Path, mutated: bool) -> None:
 TRIALS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "commit word last": commit_word_last,
     "barrier": barrier,
+    "end spooled first": end_spooled_first,
+    "start acknowledged": start_acknowledged,
     "late facts": late_facts,
     "fencing": fencing,
     "reuse number": reuse_number,
     "sync before ack": sync_before_ack,
 }
+
+
+def _kill_at(step: str, folder: Path, without: str) -> None:
+    """Kill an agent at its first effect's `step` while the drain stands still; start it again, see it to its end."""
+    stage = Stage(folder)
+    try:
+        stage.start_all()
+        held = stage.pause("drain", "drain.before_send", 1)
+        request = stage.pause(f"agent-{RUN}", step, 1)
+        agent = stage.start_agent(RUN, "single", _FAIL_FIRST, without=without)
+        _must(wait_until(lambda: request.reached, 15), f"{step} is not reached")
+        check_started(stage, RUN)
+        stage.kill({"agent"}, [agent])
+        for asked in (held, request):
+            asked.withdraw()
+        _finish_and_check(stage, _FAIL_FIRST)
+    finally:
+        stage.close()
 
 
 def _wake_late(stage: Stage, *, without: str = "") -> int:
@@ -223,7 +255,7 @@ def one(name: str, mutated: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         try:
             TRIALS[name](Path(folder), mutated)
-        except (TrialError, LivespanError) as error:
+        except (TrialError, Damaged) as error:
             print(str(error).partition("\n")[0][:160])
             return CAUGHT
     return 0

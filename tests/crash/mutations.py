@@ -3,14 +3,18 @@
 pause-append    nothing is taken away: an append stands still before its commit word
 commit-first    the spool's commit word is written before what it covers, and the append stands still behind it
 no-barrier      an effect's start is acknowledged without what the run recorded before it
+late-end        an effect's result is handed on a moment before its end is spooled
+start-spooled   an effect's start goes into the spool, as if the collector were away, and is not waited for
 own-clock       an agent does not notice that its lease is over: the collector's fencing stands alone
 old-facts       what a former epoch recorded is dropped when it arrives
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import xxhash
 
@@ -18,11 +22,16 @@ from livespan.collector.hot import HotTier
 from livespan.collector.log.protocol import FrameRef
 from livespan.instrumentation.barrier import Barrier, Unacknowledged
 from livespan.instrumentation.holding import Holding
+from livespan.instrumentation.journal import Journal
+from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.spool.layout import RECORD_BYTES
 from livespan.instrumentation.spool.writer import SpoolWriter
 from livespan.proto.record import Record
+from livespan.proto.span import WireSpan
 
 __all__ = ["in_agent", "in_collector"]
+
+_ended = Journal.ended
 
 
 def in_agent(without: str, pause: Callable[[str], None]) -> None:
@@ -34,6 +43,10 @@ def in_agent(without: str, pause: Callable[[str], None]) -> None:
     """
     if without == "no-barrier":
         Barrier.collect = _nothing  # type: ignore[method-assign,assignment]  # that is what a mutation is
+    if without == "late-end":
+        Journal.ended = _a_moment_later  # type: ignore[method-assign,assignment]  # as above
+    if without == "start-spooled":
+        Permission.ask = _unasked  # type: ignore[method-assign,assignment]  # as above
     if without == "own-clock":
         Holding.is_valid = property(lambda holding: True)  # type: ignore[method-assign,assignment]  # as above
         Holding._lose = _lose_nothing  # type: ignore[method-assign,assignment]  # as above
@@ -50,6 +63,17 @@ def in_collector(without: str) -> None:
 def _nothing(barrier: Barrier, trace_id: bytes, deadline_s: float, kick: Callable[[], None]) -> Unacknowledged:
     del barrier, trace_id, deadline_s, kick
     return Unacknowledged([], {}, {})
+
+
+def _a_moment_later(*told: Any) -> None:
+    later = threading.Timer(3.0, _ended, told)
+    later.daemon = True
+    later.start()
+
+
+def _unasked(permission: Permission, started: WireSpan) -> bool:
+    del permission, started
+    return False
 
 
 def _lose_nothing(holding: Holding, reason: str) -> None:

@@ -1,67 +1,67 @@
 """One life of a whole collector whose machine loses power: `python -m tests.crash.power_life --home H --witness W ...`.
 
-    exporter thread ── OTLP ──▶ collector (log, publisher, lake) ──▶ ForgetfulDisk over the home
-          └─ after each acknowledgement: one line to the witness, outside of that disk
+    agent's thread ── Hold, Export, Intend, Close, Resolve ──▶ collector (log, publisher, lake) ──▶ ForgetfulDisk
+          └─ after each acknowledgement: one line to the witness or to the acks, outside of that disk
 
 At the chosen instant the disk forgets whatever was not synced: log, Parquet files, table log, names in folders. The
-process is gone in the same moment, with every acknowledgement that had not arrived.
+process is gone in the same moment, with every acknowledgement that had not arrived. What the agent does is
+power_client.py's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from hashlib import sha256
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.crash.witness import Line, Witness, json_digest
+from tests.crash.power_acks import AckFile, read_acks
+from tests.crash.power_client import PowerClient
+from tests.crash.witness import Witness
 from tests.power_cut import ForgetfulDisk
 
+from livespan.collector.intake import Intake
 from livespan.collector.log import LogProtections
+from livespan.collector.log.committer import Outcome
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
-from livespan.instrumentation.client import CollectorClient
-from livespan.proto import attributes as names
-from livespan.proto.errors import LivespanError
 from livespan.proto.home import Home
-from livespan.proto.ids import ROOT_SCOPE, call_key, input_digest, node_id, scope_node_id, trace_id
-from livespan.proto.node import NodeType
-from livespan.proto.record import RecordKind
 from livespan.proto.rendezvous import locate
-from livespan.proto.span import (
-    JournalSpan,
-    Scalar,
-    WireSpan,
-    attribute_bytes,
-    export_request,
-    resource_bytes,
-    wire_span,
-)
 
 CUT = 77
-"""Exit code: the power was cut."""
-_NOW_NS = 1_769_850_000_000_000_000
+"""Exit code: the power was cut, at the step or instant that was asked for."""
+MISSED = 78
+"""Exit code: the step was not reached."""
+REFUSED = 79
+"""Exit code: the collector refused, or had lost, something while the power was on."""
 
 
 class Power:
-    """Cuts it, once: at the `nth` passing of a step, or when told."""
+    """Cuts it, once: at the `nth` passing of a step, or when told.
+
+    Args:
+        at: a step; or "CALL:STEP", where it counts only while that call (hold, intend, close, resolve) is under way.
+
+    Attributes:
+        call: which is.
+    """
 
     def __init__(self, disk: ForgetfulDisk, at: str, nth: int, keep: random.Random | None) -> None:
+        self.call = ""
         self._disk = disk
         self._at = at
         self._left = nth
         self._keep = keep
 
     def passed(self, step: str) -> None:
-        if step == self._at:
+        if self._at in (step, f"{self.call}:{step}"):
             self._left -= 1
             if self._left == 0:
                 self.cut()
@@ -71,125 +71,91 @@ class Power:
         os._exit(CUT)
 
 
-class Exporter:
-    """Sends one run's records, a few to a request, and witnesses what was acknowledged."""
-
-    def __init__(self, run: str, life: int, witness: Witness, coin: random.Random) -> None:
-        self._witness = witness
-        self._coin = coin
-        self._life = life
-        self._trace = trace_id("default", run)
-        self._writer = os.urandom(8).hex()
-        self._seq = 0
-        self._resource = resource_bytes(
-            {
-                names.PROJECT: "default",
-                names.RUN_ID: run,
-                names.ATTEMPT: life,
-                names.EPOCH: life,
-                names.WRITER: self._writer,
-            }
-        )
-
-    def send(self, client: CollectorClient, number: int) -> None:
-        """Send one call, its start and its end in one request or in two, and perhaps a checkpoint."""
-        label = f"life{self._life}.{number}"
-        given = {"label": label}
-        output = {"answer": os.urandom(8).hex(), "text": os.urandom(self._coin.choice((20, 400, 12_000))).hex()}
-        data = json.dumps(given).encode()
-        key = call_key(ROOT_SCOPE, NodeType.PROMPT.value, "think", input_digest(data), "", 0)
-        node = node_id(self._trace, key, 0)
-        about: dict[str, Scalar] = {names.SCOPE: ROOT_SCOPE, names.CALL_KEY: key, names.TRY: 0, names.OCCURRENCE: 0}
-        started = self._span(RecordKind.STARTED, node, about, ((names.INPUT, data),))
-        ended = self._span(
-            RecordKind.ENDED, node, {names.CALL_KEY: key, names.TRY: 0}, ((names.OUTPUT, json.dumps(output).encode()),)
-        )
-        line = Line("returned", self._life, label, "think", node.hex(), "", json_digest(given), json_digest(output))
-        if self._coin.random() < 0.3:
-            client.export(export_request([started]))
-            client.export(export_request([ended]))
-        else:
-            client.export(export_request([started, ended]))
-        self._witness.write(line)
-        if self._coin.random() < 0.3:
-            self._checkpoint(client, node, label)
-
-    def _checkpoint(self, client: CollectorClient, node: bytes, label: str) -> None:
-        state, name = os.urandom(self._coin.randrange(1, 20_000)), os.urandom(8).hex()
-        about: dict[str, Scalar] = {names.SCOPE: ROOT_SCOPE, names.CHECKPOINT_ID: name, names.CHECKPOINT_COUNTERS: "{}"}
-        client.export(export_request([self._span(RecordKind.CHECKPOINT, node, about, (), state)]))
-        digest = sha256(state).hexdigest()
-        self._witness.write(Line("checkpoint", self._life, label, "checkpoint", state=digest, checkpoint=name))
-
-    def _span(
-        self,
-        kind: RecordKind,
-        node: bytes,
-        about: dict[str, Scalar],
-        texts: tuple[tuple[str, bytes], ...],
-        state: bytes = b"",
-    ) -> WireSpan:
-        self._seq += 1
-        ended = 0 if kind is RecordKind.STARTED else _NOW_NS + self._seq
-        fixed = attribute_bytes({names.NODE_TYPE: NodeType.PROMPT.value, names.RECORD: kind.value})
-        parent = scope_node_id(self._trace, ROOT_SCOPE)
-        span = JournalSpan(
-            self._resource, self._trace, node, parent, "think", _NOW_NS, ended, False, fixed, about, texts
-        )
-        return wire_span(span, self._writer, self._seq, state)
-
-
 async def live(told: argparse.Namespace) -> None:
-    """Serve until the power is cut, or the exporter has sent all it has."""
+    """Serve until the power is cut; where it is not, say why by the exit code."""
     coin = random.Random(told.seed)
     home = Home(told.home)
     home.create()
     disk = ForgetfulDisk(home.root)
     power = Power(disk, told.at, told.nth, random.Random(told.seed) if told.keep else None)
+    intends_here = counted_intends()
     collector = Collector(
         home,
-        CollectorSettings(segment_bytes=64 << 10, publish_s=0.03),
+        CollectorSettings(segment_bytes=64 << 10, publish_s=told.publish_s),
         socket=told.socket,  # outside of the disk that forgets: a socket is no file that can be read
         disk=disk,
         faults=power.passed,
         log_protections=LogProtections(sync_before_ack=told.without != "sync"),
     )
     if told.at == "random":
-        delay_s = coin.uniform(0.02, 0.8)
-        timer = threading.Timer(delay_s, power.cut)
+        timer = threading.Timer(coin.uniform(0.02, 0.8), power.cut)
         timer.daemon = True
         timer.start()
-    await collector.start()
-    await asyncio.to_thread(export, told, home, coin)
-    power.cut()
+    code = MISSED
+    try:
+        await collector.start()
+        await asyncio.to_thread(talk, told, home, coin, power, intends_here)
+    except BaseException:
+        # A machine that is off refuses everything; one that is on must not.
+        traceback.print_exc()
+        code = REFUSED
+    if disk.is_off:
+        await asyncio.sleep(60)  # the thread that cuts ends this process
+    os._exit(code)
 
 
-def export(told: argparse.Namespace, home: Home, coin: random.Random) -> None:
-    """Send 120 calls, one after the other, a moment apart."""
+def counted_intends() -> Callable[[], int]:
+    """Count the starts of effects that are answered on their own socket; return how to ask for the number."""
+    append_here = Intake.append_here
+    count = 0
+
+    def counted(
+        intake: Intake, payload: bytes, admit: Callable[[], None] | None, answer: Callable[[Outcome], None]
+    ) -> None:
+        def answered(outcome: Outcome) -> None:
+            nonlocal count
+            count += 1
+            answer(outcome)
+
+        append_here(intake, payload, admit, answered)
+
+    Intake.append_here = counted  # type: ignore[method-assign,assignment]  # a look into the collector, not a change
+    return lambda: count
+
+
+def talk(
+    told: argparse.Namespace, home: Home, coin: random.Random, power: Power, intends_here: Callable[[], int]
+) -> None:
+    """Use the collector as an agent does, until the power goes or is long overdue."""
     address = locate(home)
     assert address is not None
-    client = CollectorClient(address.target)
-    exporter = Exporter(told.run, told.life, Witness(told.witness), coin)
-    for number in range(120):
-        try:
-            exporter.send(client, number)
-        except LivespanError as error:
-            print(f"refused: {error}", file=sys.stderr)
-            return
-        time.sleep(coin.uniform(0, 0.004))
+    before = read_acks(told.acks)
+    witness, acks = Witness(told.witness), AckFile(told.acks)
+
+    def calling(call: str) -> None:
+        power.call = call
+
+    client = PowerClient(address.target, told.run, told.life, witness, acks, coin, calling, intends_here)
+    overdue_s = time.monotonic() + told.overdue_s
+    client.resume(before)
+    while time.monotonic() < overdue_s:
+        client.sit(coin.randrange(8, 25))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Live once; the exit code is always CUT."""
+    """Live once; the exit code is CUT, MISSED or REFUSED."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--witness", type=Path, required=True)
+    parser.add_argument("--acks", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--run", default="powerless")
     parser.add_argument("--life", type=int, default=1)
     parser.add_argument("--at", default="random")
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--publish-s", type=float, default=0.03)
+    parser.add_argument("--overdue-s", type=float, default=15.0)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--without", default="")
     told: Any = parser.parse_args(arguments)

@@ -218,12 +218,12 @@ class Walk:
         if step.kind == "think":
             given["pace_s"] = step.pace_s
         node, key = TRIES.made.pop(label, ("", ""))
-        if node and step.kind.startswith("pay"):
-            stage().pause("after")
         output = json_digest(result)
         stage().witness.write(
             Line("returned", stage().life, label, step.kind, node, key, input=json_digest(given), output=output)
         )
+        if node and step.kind.startswith("pay"):
+            stage().pause("after")  # the return is witnessed: from here on its record must be there, whatever dies
         self.before = output
 
     def _note(self, label: str, step: Step, index: int) -> None:

@@ -10,6 +10,7 @@ Only processes are killed that this stage started, or whose command line names i
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.crash.pausing import PauseRequest
 
@@ -28,8 +30,8 @@ from livespan.proto.errors import Damaged, LivespanError, NotFound
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import locate
 from livespan.proto.rpc import open_channel
-from livespan.proto.v1.livespan_pb2 import ResolveRequest, RunRef
-from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
+from livespan.proto.v1.livespan_pb2 import ResolveRequest, RunRef, SqlRequest
+from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
 
 __all__ = ["ROOT", "Agent", "CollectorShape", "Stage", "TrialError", "wait_until"]
 
@@ -72,6 +74,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, step_s: float = 
     return True
 
 
+_SMALL_SEGMENT: Final = 64 << 10
+
+
 class Stage:
     """See the module. `close` ends everything that is left on the home.
 
@@ -105,8 +110,11 @@ class Stage:
         )
 
     def start_drain(self) -> None:
-        """Start a drain."""
-        self._launch("tests.crash.drain", "drain", ["--home", str(self.home.root), "--pauses", str(self.pauses)])
+        """Start a drain; on a log of small segments one that sends small requests."""
+        eager = ["--eager"] if self.shape.segment_bytes <= _SMALL_SEGMENT else []
+        self._launch(
+            "tests.crash.drain", "drain", ["--home", str(self.home.root), "--pauses", str(self.pauses), *eager]
+        )
 
     def start_all(self) -> None:
         """Start collector and drain, and wait for the collector."""
@@ -212,6 +220,14 @@ class Stage:
                 if time.monotonic() > deadline:
                     raise TrialError(f"{run}/{node} cannot be resolved: {error}") from error
                 time.sleep(0.05)
+
+    def nodes(self, run: str) -> set[str]:
+        """Return the ids of the nodes of which the collector has acknowledged something."""
+        with open_channel(self.wait_for_collector()) as channel:
+            replies = QueryStub(channel).Sql(
+                SqlRequest(sql=f"SELECT node_id FROM nodes WHERE run_id = '{run}'"), timeout=20
+            )
+            return {str(row[0]) for reply in replies for row in json.loads(reply.rows or b"[]")}
 
     def drain_to_the_end(self) -> None:
         """Wait until everything in the spool is acknowledged."""

@@ -26,7 +26,7 @@ from tests.crash.witness import Line, read_witness
 
 from livespan.replay.testing import ledger
 
-__all__ = ["RANDOM", "Kill", "Outcome", "RunPlan", "play", "play_together"]
+__all__ = ["RANDOM", "Kill", "Outcome", "RunPlan", "check_started", "play", "play_together"]
 
 RANDOM: Final = "random"
 _LIVES: Final = 60
@@ -144,6 +144,7 @@ def _ended(stage: Stage, run: _Progress, without: str) -> None:
     if code > 0:
         reason = stopped[-1].name if stopped else ""
         if code == 5 and reason == "InDoubt":
+            _check_doubt(run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
             _settle(stage, run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
         elif code == 5 and reason in _AWAY and stage.collectors_killed:
             stage.wait_for_collector()
@@ -154,6 +155,13 @@ def _ended(stage: Stage, run: _Progress, without: str) -> None:
         raise TrialError(f"{run.plan.run} does not end in {_LIVES} lives")
     run.begun_before = _begun(stage, run)
     run.agent = stage.start_agent(run.plan.run, run.plan.shape, run.plan.seed, without=without)
+
+
+def _check_doubt(run: str, node: str, lines: list[Line]) -> None:
+    """Doubt is right only about an effect that nobody has seen return: the end of one that returned is spooled."""
+    for line in lines:
+        if line.what == "returned" and line.node == node:
+            raise TrialError(f"missing: {run}: {line.name} {line.label} returned in life {line.life}, and is in doubt")
 
 
 def _settle(stage: Stage, run: str, node: str, lines: list[Line]) -> None:
@@ -189,6 +197,8 @@ def _kill(stage: Stage, run: _Progress, kill: Kill) -> None:
 
 def _kill_now(stage: Stage, run: _Progress, kill: Kill) -> None:
     before = read_witness(_witness(stage, run))
+    if kill.at == "effect":
+        check_started(stage, run.plan.run)
     ended_before = run.agent.ended
     killed = stage.kill(kill.roles, [run.agent])
     after = read_witness(_witness(stage, run))
@@ -203,6 +213,21 @@ def _kill_now(stage: Stage, run: _Progress, kill: Kill) -> None:
         stage.start_collector()
     if "drain" in kill.roles:
         stage.start_drain()
+
+
+def check_started(stage: Stage, run: str) -> None:
+    """Check that each effect that was entered has its start in the log: it does not go by the spool.
+
+    Raises:
+        TrialError: one has not.
+    """
+    lines = read_witness(stage.folder / f"{run}.witness")
+    started = stage.nodes(run)
+    for line in lines:
+        if line.what == "entered" and line.node not in started:
+            raise TrialError(
+                f"unstarted: {run}: {line.name} {line.label} was entered and its start is not acknowledged"
+            )
 
 
 def _left_s(stage: Stage, run: _Progress) -> float:

@@ -254,3 +254,28 @@ def test_a_drain_looks_for_writers_once_more_after_it_gave_up_its_lock(
 def test_a_wrong_command_line_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--house", "x"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_collector_that_refuses_is_asked_ever_more_rarely_whoever_else_writes(tmp_path: Path) -> None:
+    first, idle = open_spool(tmp_path, "a"), open_spool(tmp_path, "b")
+    append(first, "r", 1)
+    answering = Answering()
+    answering.failure = Unavailable("the hot tier is full")
+    asked: list[float] = []
+
+    def connect(_endpoint: str) -> CollectorClient:
+        asked.append(time.monotonic())
+        return answering.client
+
+    one = Drain(tmp_path, connect, leave_after_s=0.0)
+    thread = threading.Thread(target=one.run, daemon=True)
+    thread.start()
+    wait_until(lambda: len(asked) > 3)
+    answering.failure = None
+    wait_until(lambda: "n1" in answering.taken)
+    assert asked[3] - asked[0] > 0.3, "0.05, 0.1 and 0.2 s lie between"
+    first.close()
+    idle.close()
+    thread.join(10)
+    one.close()
+    assert not thread.is_alive()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+from datetime import datetime
 
 import pytest
 from tests.livespan_home import Died, LiveHome
 
 import livespan.instrumentation as ls
+from livespan.proto.clock import wall_ns
 from livespan.proto.errors import Closed, Divergence, ErrorKind, InDoubt, InvalidInput, RunFinished, RunHeld, RunStopped
 
 ran: list[object] = []
@@ -32,15 +35,21 @@ def think(question: str) -> str:
 
 
 def test_a_second_life_is_answered_from_the_record(shared: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
+    begun_s = wall_ns() / 1e9
     with shared.run("twice") as run:
         assert (run.attempt, run.finished, think("a"), charge(7)) == (1, False, "A", {"paid": 7})
         assert (run.reused, run.executed) == (0, 2)
+    ended_s = wall_ns() / 1e9
     assert ran == ["a", 7]
     with shared.run("twice") as run:
         assert (run.attempt, run.finished, think("a"), charge(7)) == (2, True, "A", {"paid": 7})
         assert (run.reused, run.executed) == (2, 0)
     assert ran == ["a", 7]
-    assert "run twice was finished before: 2 of 2 steps reused" in capsys.readouterr().err
+    said = re.search(r"run twice was finished before: 2 of 2 steps reused, finished (\S+)\n", capsys.readouterr().err)
+    assert said is not None
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said[1])
+    finished_s = datetime.fromisoformat(said[1]).timestamp()
+    assert begun_s - 1 < finished_s <= ended_s, "it is when the first life ended, in UTC"
 
 
 def test_a_finished_run_can_be_refused(shared: LiveHome) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.livespan_home import LiveHome, wait_until
 
 import livespan.instrumentation as ls
+from livespan.instrumentation import said_once
 from livespan.instrumentation.drain_process import drain_is_running, ensure_drain
 from livespan.proto.errors import EffectUnavailable, RunStopped, SpoolFull
 
@@ -76,7 +77,7 @@ def test_a_step_runs_unrecorded_its_scope_is_marked_and_a_resume_asks_again(live
             fill()
             assert think("unrecorded") == "UNRECORDED"
             assert think("unrecorded too") == "UNRECORDED TOO"
-            assert run._opened().session.journal.unrecorded == {"/": 2}  # pyright: ignore[reportPrivateUsage]
+            assert run._opened().session.journal.unrecorded == {"/": 2}  # pyright: ignore[reportPrivateUsage]  # a test looks inside
         wait_until(lambda: recorded_again("later"))
         raise KeyError
     history = live.inside.history("full")
@@ -96,6 +97,25 @@ def test_a_step_runs_unrecorded_its_scope_is_marked_and_a_resume_asks_again(live
         assert run.reused >= 2
 
 
+def test_steps_that_find_no_room_are_told_of_once(live: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
+    said_once._said.clear()  # pyright: ignore[reportPrivateUsage]  # as in a process of its own
+    live.serve()
+    with live.run("told") as run:
+        with frozen_drain(live):
+            fill()
+            assert "not recorded" not in capsys.readouterr().err, "what is raised needs no line"
+            for word in ("one", "two", "three"):
+                think(word)
+        assert run._opened().session.journal.unrecorded == {"/": 3}  # pyright: ignore[reportPrivateUsage]
+        wait_until(lambda: recorded_again("later"))
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "not recorded" in line]
+    assert line.startswith("livespan: steps are not recorded, and are asked again if the run is resumed: ")
+    assert str(live.home.spool) in line
+    assert f"process_cap: {4 << 20} bytes" in line
+    assert "`livespan doctor`" in line
+    assert "LIVESPAN_SPOOL_MAX_BYTES" in line
+
+
 def recorded_again(word: str) -> bool:
     """Make a step, and return whether it was recorded: the spool has room again."""
     think(word)
@@ -104,7 +124,7 @@ def recorded_again(word: str) -> bool:
 
     here = current()
     assert here is not None
-    return not SESSIONS[here.trace].journal._gaps  # pyright: ignore[reportPrivateUsage]
+    return not SESSIONS[here.trace].journal._gaps  # pyright: ignore[reportPrivateUsage]  # as above
 
 
 def test_an_effect_does_not_start_where_its_end_would_have_no_room(live: LiveHome) -> None:

@@ -167,7 +167,7 @@ def test_an_end_record_larger_than_its_promise_may_pass_the_caps(make_spool: Mak
 
 def test_promises_are_covered_at_every_moment(make_spool: MakeSpool) -> None:
     spool = make_spool(max_process=7 * MIB, budget_s=0.0)
-    life = spool._life  # pyright: ignore[reportPrivateUsage]
+    life = spool._life  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     outstanding: list[int] = []
     for step in range(3000):
         reserve = (step * 7919) % 60_000
@@ -201,11 +201,11 @@ def test_an_append_cut_short_by_an_exception_costs_no_other_record(
         with pytest.raises(KeyboardInterrupt):
             spool.append(b"cut", b"\xff" * 5000, kind=1)
     # Between the commit word and the end of the segment being moved.
-    inner = spool._life.writers[0]  # pyright: ignore[reportPrivateUsage]
+    inner = spool._life.writers[0]  # pyright: ignore[reportPrivateUsage]  # as above
     spool.append(b"second", kind=1)
-    current = inner._current  # pyright: ignore[reportPrivateUsage]
+    current = inner._current  # pyright: ignore[reportPrivateUsage]  # as above
     current.end -= record_bytes(len(b"second"))
-    inner._cut_short = True  # pyright: ignore[reportPrivateUsage]
+    inner._cut_short = True  # pyright: ignore[reportPrivateUsage]  # as above
     for index in range(50):
         spool.append(b"later", b"c" * index, kind=1)
     assert [e.head for e in entries(tmp_path)] == [b"first", b"second"] + [b"later"] * 50
@@ -215,7 +215,7 @@ def test_an_append_within_an_append_goes_to_another_writer(
     make_spool: MakeSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = make_spool()
-    digest = writer._digest  # pyright: ignore[reportPrivateUsage]
+    digest = writer._digest  # pyright: ignore[reportPrivateUsage]  # as above
     depth = 0
     got: list[tuple[str, int]] = []
 
@@ -232,7 +232,7 @@ def test_an_append_within_an_append_goes_to_another_writer(
     assert {writer_id for writer_id, _ in got} == set(spool.writer_ids)
     assert sorted(e.kind for e in entries(tmp_path)) == [1, 2, 9]
     spool.append(b"outer", kind=9)
-    promised = spool._life.writers[0].promised  # pyright: ignore[reportPrivateUsage]
+    promised = spool._life.writers[0].promised  # pyright: ignore[reportPrivateUsage]  # as above
     assert promised == 2 * record_bytes(100)
 
 
@@ -240,7 +240,7 @@ def test_handlers_that_break_into_handlers_without_end_are_refused(
     make_spool: MakeSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = make_spool()
-    digest = writer._digest  # pyright: ignore[reportPrivateUsage]
+    digest = writer._digest  # pyright: ignore[reportPrivateUsage]  # as above
     refused: list[str] = []
 
     def reenter(data: bytes, seed: int) -> int:
@@ -332,17 +332,17 @@ def test_the_backlog_may_be_read_while_others_append(make_spool: MakeSpool) -> N
 
 def test_the_keeper_lets_go_of_acknowledged_segments(make_spool: MakeSpool, tmp_path: Path) -> None:
     spool = make_spool()
-    inner: SpoolWriter = spool._life.writers[0]  # pyright: ignore[reportPrivateUsage]
+    inner: SpoolWriter = spool._life.writers[0]  # pyright: ignore[reportPrivateUsage]  # as above
     for _ in range(100):
         spool.append(b"", b"x" * 100_000, kind=1)
-    assert inner._sealed  # pyright: ignore[reportPrivateUsage]
+    assert inner._sealed  # pyright: ignore[reportPrivateUsage]  # as above
     [folder] = list_writers(tmp_path / "spool")
     for entry in folder.entries():
         folder.advance(entry.end)
     deadline_s = time.monotonic() + 10
-    while inner._sealed and time.monotonic() < deadline_s:  # pyright: ignore[reportPrivateUsage]
+    while inner._sealed and time.monotonic() < deadline_s:  # pyright: ignore[reportPrivateUsage]  # as above
         time.sleep(0.005)
-    assert not inner._sealed  # pyright: ignore[reportPrivateUsage]
+    assert not inner._sealed  # pyright: ignore[reportPrivateUsage]  # as above
     assert spool.unacknowledged()[0].size_bytes == 0
 
 

@@ -153,7 +153,7 @@ def test_a_fork_inside_an_append_lets_the_child_reach_no_file_of_its_parent(tmp_
 def test_a_fork_inside_an_append_leaves_the_record_to_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool(tmp_path)
     parent = os.getpid()
-    digest = writer._digest  # pyright: ignore[reportPrivateUsage]
+    digest = writer._digest  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     pids: list[int] = []
 
     def fork_in_the_middle(data: bytes, seed: int) -> int:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from livespan.instrumentation.spool.folder import make_writer_folder
 from livespan.instrumentation.spool.layout import HEADER_BYTES, RECORD_BYTES, record_bytes
 from livespan.instrumentation.spool.quota import Quota
 from livespan.instrumentation.spool.segment import Segment
+from livespan.instrumentation.spool.segment_reader import SegmentReader
 from livespan.instrumentation.spool.writer import SpoolWriter
 from livespan.proto.errors import Damaged, InvalidInput, NotFound
 
@@ -280,3 +283,67 @@ def test_folders_whose_making_was_cut_short_are_removed_after_a_minute(spool: Pa
     os.utime(unborn, (0, 0))
     assert remove_unborn(spool) == 1
     assert not unborn.exists()
+
+
+def test_a_segment_made_while_the_reader_stood_in_the_one_before_it_is_read(spool: Path) -> None:
+    """The reader has seen the keeper's spare, which comes after what the agent's thread makes in the meantime."""
+    writer = new_writer(spool)
+    folder = folder_of(writer)
+    for _ in range(9):
+        writer.append(b"", b"x" * 100_000, 1)
+    assert writer.spare_wanted()
+    late = writer.prepare_spare()
+    reading = folder.entries()
+    read = [next(reading)]
+    for _ in range(9):
+        writer.append(b"", b"x" * 100_000, 1)
+    assert writer.offer(late)
+    for _ in range(9):
+        writer.append(b"", b"x" * 100_000, 1)
+    read += reading
+    assert [entry.seq for entry in read] == list(range(1, 28))
+    assert sorted({entry.segment for entry in read}) == [1, 2, 65]
+    folder.advance(read[-1].end)
+    assert not list(folder.entries(folder.watermark()))
+    writer.close()
+
+
+def test_what_is_appended_between_the_last_look_and_the_seal_is_read(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = new_writer(spool)
+    folder = folder_of(writer)
+    writer.append(b"", b"x" * 100_000, 1)
+    writer.spare_wanted()
+    writer.offer(writer.prepare_spare())
+    entries = SegmentReader.entries
+    looks: list[int] = []
+
+    def interrupted(reader: SegmentReader, offset: int = 0) -> Iterator[Entry]:
+        yield from entries(reader, offset)
+        looks.append(offset)
+        if len(looks) == 1:
+            for _ in range(20):
+                writer.append(b"", b"x" * 100_000, 1)
+
+    monkeypatch.setattr(SegmentReader, "entries", interrupted)
+    assert [entry.seq for entry in folder.entries()] == list(range(1, 22))
+    writer.close()
+
+
+def test_a_spare_that_covers_what_was_promised_is_not_given_up_for_a_smaller_one(spool: Path) -> None:
+    writer = new_writer(spool)
+    assert writer.spare_wanted()
+    late = writer.prepare_spare()
+    assert late is not None
+    assert writer.append(b"", b"", 1, reserve=6 * MIB)
+    assert not writer.offer(late)
+    late.remove()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segment, "prepare", _no_space)
+        assert writer.append(b"end", b"x" * (6 * MIB - 3), 1, consumes=6 * MIB)
+    writer.close()
+
+
+def _no_space(folder: Path, number: int, size: int) -> Segment:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

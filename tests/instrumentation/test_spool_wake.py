@@ -80,7 +80,7 @@ def test_what_was_appended_before_the_word_was_set_is_seen_by_the_callback(
 
 
 def test_a_drain_that_died_asleep_costs_one_byte_in_all(spool: Spool, source: WakeSource, rings: list[int]) -> None:
-    source._asleep[0] = 1  # pyright: ignore[reportPrivateUsage]
+    source._asleep[0] = 1  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     for _ in range(100):
         spool.append(b"x", kind=1)
     assert len(rings) == 1
@@ -101,7 +101,7 @@ def test_a_full_fifo_blocks_nobody(spool: Spool, source: WakeSource) -> None:
             break
     else:
         pytest.fail("the FIFO never filled up")
-    source._asleep[0] = 1  # pyright: ignore[reportPrivateUsage]
+    source._asleep[0] = 1  # pyright: ignore[reportPrivateUsage]  # as above
     spool.append(b"x", kind=1)
     assert source.sleep(1.0, lambda: False)
     assert not source.sleep(0.01, lambda: False)

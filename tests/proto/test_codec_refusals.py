@@ -54,7 +54,7 @@ def test_what_no_codec_holds_is_refused_by_path_and_type(value: object, path: st
 
 
 def test_a_class_of_a_function_is_refused_since_no_later_life_finds_it() -> None:
-    Local = msgspec.defstruct("Local", ["a"])  # noqa: N806
+    Local = msgspec.defstruct("Local", ["a"])  # noqa: N806  # a class, made by a call
     for value in (Local(1), Local):
         with pytest.raises(Unrecordable, match="cannot be imported again") as refused:
             encode({"point": value})

@@ -64,6 +64,32 @@ def test_joined_bytes_parse_as_the_span_that_was_meant(
     assert ExportTraceServiceRequest.FromString(message.SerializeToString()) == message
 
 
+def test_a_root_that_names_its_caller_links_to_it_and_no_other_record_does() -> None:
+    caller: dict[str, Scalar] = {
+        names.RECORD: "started",
+        names.CALLER_TRACE_ID: b"c".hex() * 16,
+        names.CALLER_SPAN_ID: b"s".hex() * 8,
+    }
+    root, below = journal(parent_id=b"", attributes=caller), journal(attributes=caller)
+    spans = [
+        wire_span(root, "w", 1, links=(b"l" * 8,)),
+        wire_span(below, "w", 2),
+        wire_span(journal(parent_id=b""), "w", 3),
+    ]
+    payload = export_request(spans)
+    message = ExportTraceServiceRequest.FromString(payload)
+    linked = [
+        [(link.trace_id, link.span_id) for link in span.links]
+        for span in message.resource_spans[0].scope_spans[0].spans
+    ]
+    assert linked == [[(b"t" * 16, b"l" * 8), (b"c" * 16, b"s" * 8)], [], []]
+    assert [record.links for record in Request(payload).records(1)] == [
+        ("6c" * 8, "63" * 16 + "/" + "73" * 8),
+        (),
+        (),
+    ]
+
+
 def test_neighbours_of_one_resource_share_it_and_order_is_kept() -> None:
     one, two = (
         resource_bytes({names.RUN_ID: "a", names.PROJECT: "p"}),

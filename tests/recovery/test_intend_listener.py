@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from tests.livespan_home import LiveHome
 
 import livespan.instrumentation as ls
 from livespan.collector.log.protocol import Appended, FrameRef
+from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.intend_connections import IntendConnections
-from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
+from livespan.proto.errors import EffectUnavailable, InvalidInput, LeaseLost, Unavailable
 from livespan.proto.intend_socket import frame, receive, unpack_reply
 from livespan.proto.v1 import livespan_pb2 as pb
+from livespan.recovery import intend_listener
 from livespan.recovery.intend_listener import IntendListener
 
 RUN = pb.RunRef(project="p", run_id="r")
@@ -174,3 +178,103 @@ async def test_a_path_too_long_for_a_socket_leaves_callers_with_grpc(tmp_path: P
     await listener.start()
     await listener.close()
     assert not long.exists()
+
+
+async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("mine")
+    listener = IntendListener(tmp_path / "s", _unreachable, lambda request: lambda: None)
+    with pytest.raises(InvalidInput, match="something else"):
+        await listener.start()
+    await listener.close()
+    assert (tmp_path / "s").read_text() == "mine"
+
+
+async def test_without_a_thread_the_connection_is_closed_and_the_next_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    listener = IntendListener(tmp_path / "s", _unreachable, lambda request: lambda: None)
+    await listener.start()
+    with monkeypatch.context() as patch, connect(tmp_path / "s") as refused:
+        patch.setattr(threading.Thread, "start", no_thread)
+        await asyncio.sleep(0.05)
+        patch.undo()
+        assert await asyncio.to_thread(refused.recv, 1) == b""
+    with connect(tmp_path / "s") as served:
+        served.sendall(frame(b"\xff" * 20))
+        assert await asyncio.to_thread(receive, served)
+    await listener.close()
+
+
+async def test_without_a_descriptor_the_listener_waits_and_does_not_spin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intend_listener, "_PAUSE_S", 0.05)
+    calls: list[int] = []
+    accept = socket.socket.accept
+
+    def full(listener: socket.socket) -> tuple[socket.socket, object]:
+        calls.append(1)
+        if len(calls) < 4:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept(listener)
+
+    listener = IntendListener(tmp_path / "s", _unreachable, lambda request: lambda: None)
+    await listener.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", full)
+        with connect(tmp_path / "s") as served:
+            served.sendall(frame(b"\xff" * 20))
+            assert await asyncio.to_thread(receive, served)
+    assert len(calls) == 4
+    await listener.close()
+
+
+def test_an_effect_for_which_no_descriptor_is_left_is_refused_for_good(
+    live: LiveHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.serve()
+
+    def none_left(self: CollectorClient, *told: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(CollectorClient, "intend", none_left)
+    made: list[int] = []
+
+    @ls.tool
+    def pay(amount: int) -> None:
+        made.append(amount)
+
+    with pytest.raises(ls.RunStopped) as stopped, live.run("r"):
+        for amount in (1, 2):
+            try:
+                pay(amount)
+            except Exception as swallowed:
+                raise AssertionError("an effect that was not started looks like one that failed") from swallowed
+    assert isinstance(stopped.value.cause, EffectUnavailable)
+    assert made == []
+
+
+def test_a_reply_that_is_none_leads_to_grpc(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+
+        def answer() -> None:
+            served, _ = listener.accept()
+            with served:
+                receive(served)
+                served.sendall(frame(b"\7what"))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        connections = IntendConnections(tmp_path / "s")
+        assert connections.ask(b"x", 5.0) is None
+        thread.join(10)
+        connections.close()
+
+
+def _unreachable(payload: bytes, admit: Callable[[], None] | None, answer: Callable[..., None]) -> None:
+    raise AssertionError("nobody asks")

@@ -195,7 +195,7 @@ def test_a_lease_outlives_the_log_segment_that_it_was_granted_in(live: LiveHome,
     for number in range(1, 60):
         payload = request(writer.started(node(number)), writer.ended(node(number), b'"' + b"x" * 8000 + b'"'))
         live.inside.call(live.inside.context.append(payload))
-    log = live.inside.collector._log  # pyright: ignore[reportPrivateUsage]
+    log = live.inside.collector._log  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     wait_until(lambda: next(iter(log.frames(0))).first_seq > 2)
     live.inside.stop()
     live.serve(SMALL)

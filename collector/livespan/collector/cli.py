@@ -64,11 +64,7 @@ class _Unavailable(click.Command):
         self._missing = missing
 
     def invoke(self, ctx: click.Context) -> object:
-        raise CollectorMissing(
-            f"{self._missing} is not installed",
-            subject=f"livespan {self.name}",
-            hint="pip install 'livespan[collector]' (or 'livespan[demo]' for `livespan demo`).",
-        )
+        raise _not_installed(self._missing, f"livespan {self.name}")
 
 
 def _load(point: EntryPoint) -> click.Command:
@@ -117,6 +113,12 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (LivespanError, Stop) as error:
         _tell(str(error))
         return EXIT_CODES[error.kind]
+    except ModuleNotFoundError as error:
+        # A command imports what is heavy when it is run; a module of ours that is not there is a bug, and told as one.
+        if error.name is None or error.name.partition(".")[0] == "livespan":
+            raise
+        _tell(str(_not_installed(error.name, "")))
+        return EXIT_CODES[CollectorMissing.kind]
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -131,6 +133,14 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
 def main() -> NoReturn:
     """Run the `livespan` command and leave the process with its exit code."""
     sys.exit(run_command(livespan))
+
+
+def _not_installed(package: str, subject: str) -> CollectorMissing:
+    return CollectorMissing(
+        f"{package} is not installed",
+        subject=subject,
+        hint="pip install 'livespan[collector]' (or 'livespan[demo]' for `livespan demo`).",
+    )
 
 
 def _tell(text: str) -> None:

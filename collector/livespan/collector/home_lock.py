@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 import xxhash
 
-from livespan.proto.errors import HomeHeld, Unavailable
+from livespan.proto.errors import HomeHeld, InvalidInput, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.process import this_process
 from livespan.proto.rendezvous import PROTOCOL_VERSION, Address, read_address
 
-__all__ = ["HomeLock", "socket_path"]
+__all__ = ["HomeLock", "make_way", "socket_path"]
 
 _SOCKET_PATH_LIMIT: Final = 100
 """sun_path holds 108 bytes with its end; what is longer cannot be bound."""
@@ -113,3 +113,14 @@ def socket_path(home: Home, runtime_folder: Path | None) -> Path:
             hint=f"Remove it, or `chmod 700 {folder}`.",
         )
     return folder / name
+
+
+def make_way(path: Path) -> None:
+    """Remove the socket that an earlier life left behind.
+
+    Raises:
+        InvalidInput: something else lies there.
+    """
+    if path.exists() and not path.is_socket():
+        raise InvalidInput("there is something else than a socket", subject=str(path), hint="Give another --socket.")
+    path.unlink(missing_ok=True)

@@ -125,10 +125,13 @@ class Intake:
     def _index_next(self) -> None:
         """Index one frame and come back for the next, so that the loop serves others in between."""
         request, size_bytes, appended = self._to_index.popleft()
-        self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
-        self._indexed_seq = appended.first_seq + appended.count
-        self._progress.set()
-        if self._to_index:
-            self._loop.call_soon(self._index_next)
-        else:
-            self._indexing = False
+        try:
+            self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        finally:
+            # Whatever a frame does to the tier, those behind it are indexed, and nobody waits for it for ever.
+            self._indexed_seq = appended.first_seq + appended.count
+            self._progress.set()
+            if self._to_index:
+                self._loop.call_soon(self._index_next)
+            else:
+                self._indexing = False

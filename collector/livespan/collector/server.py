@@ -23,7 +23,7 @@ from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.health import Health
 from livespan.collector.history import History
-from livespan.collector.home_lock import HomeLock, socket_path
+from livespan.collector.home_lock import HomeLock, make_way, socket_path
 from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
@@ -220,7 +220,7 @@ class Collector:
             yield records, frame.ref, len(frame.payload)
 
     async def _listen(self, path: Path) -> None:
-        _make_way(path)
+        make_way(path)
         target = f"unix:{path}"
         try:
             self._server.add_insecure_port(target)
@@ -276,13 +276,6 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
-
-
-def _make_way(path: Path) -> None:
-    """Remove the socket that an earlier life left behind."""
-    if path.exists() and not path.is_socket():
-        raise InvalidInput("there is something else than a socket", subject=str(path), hint="Give another --socket.")
-    path.unlink(missing_ok=True)
 
 
 def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:

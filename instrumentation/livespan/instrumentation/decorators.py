@@ -180,7 +180,14 @@ def _recorded(
 ) -> Callable[..., Any]:
     name = name or function.__name__
     _refuse_generators(function, name)
-    site = CallSite.of(kind, name, effect=effect, in_doubt=policy(in_doubt, name), not_done_on=not_done_on)
+    site = CallSite.of(
+        kind,
+        name,
+        effect=effect,
+        in_doubt=policy(in_doubt, name),
+        not_done_on=not_done_on,
+        as_scope="@ls.tool(scope=True)" if kind is NodeType.TOOL else '@ls.step(type="BRANCH")',
+    )
     binder = bind(function)
     unknown = set(ignore) - set(inspect.signature(function).parameters)
     if unknown:

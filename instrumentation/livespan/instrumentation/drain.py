@@ -95,6 +95,7 @@ class Drain:
     def once(self) -> bool:
         """Send what every writer has above its watermark; return whether anything was acknowledged."""
         worked = False
+        failed = self.counts["failed_requests"]
         for folder in self._writers():
             try:
                 worked |= self._send(folder)
@@ -104,6 +105,8 @@ class Drain:
                 self._folders.pop(folder.path.name, None)
             except Damaged as damage:
                 self._pass_over(folder, damage)
+        if self.counts["failed_requests"] == failed:
+            self._failed_s = 0.0
         return worked
 
     def has_writers(self) -> bool:
@@ -165,7 +168,6 @@ class Drain:
                     acknowledged |= self._settle(folder, client, *flying.popleft())
             while flying and client is not None:
                 acknowledged |= self._settle(folder, client, *flying.popleft())
-            self._failed_s = 0.0
         except NotFound:
             raise
         except LivespanError as error:

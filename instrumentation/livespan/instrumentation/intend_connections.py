@@ -4,17 +4,20 @@ the same time. The messages are proto/intend_socket.py's; client.py decides betw
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from google.protobuf.message import DecodeError
 
 from livespan.proto.errors import InvalidInput, Unavailable
 from livespan.proto.intend_socket import frame, receive, unpack_reply
 
 __all__ = ["IntendConnections"]
 
-_KEPT: Final = 16
+_KEPT: Final = 4
 
 
 class IntendConnections:
@@ -31,9 +34,12 @@ class IntendConnections:
             request: a serialised IntendRequest.
             timeout_s: for each of connecting, sending and the answer.
 
+        A child that was forked in here by a signal handler is not answered in its parent's place.
+
         Raises:
             LivespanError or Stop: what the collector answered; Unavailable where it did not in time.
         """
+        process = os.getpid()
         connection = self._take(timeout_s)
         if connection is None:
             return None
@@ -48,16 +54,22 @@ class IntendConnections:
                 hint="Is its disk busy, or is it stopped? `livespan doctor` tells.",
             ) from error
         except (OSError, InvalidInput):
+            reply = None
+        if os.getpid() != process:
             connection.close()
-            return None
+            raise Unavailable("this process was forked while its parent asked", subject=self._path)
         if reply is None:
             connection.close()
+            self.close()  # the others lead to the same collector, which has ended
             return None
         if len(self._idle) < _KEPT:
             self._idle.append(connection)
         else:
             connection.close()
-        return unpack_reply(reply)
+        try:
+            return unpack_reply(reply)
+        except DecodeError:
+            return None
 
     def close(self) -> None:
         """Close what is not in use."""
@@ -74,9 +86,12 @@ class IntendConnections:
             if kept.gettimeout() != timeout_s:
                 kept.settimeout(timeout_s)
             return kept
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(timeout_s)
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            return None  # no descriptor is left
+        try:
+            connection.settimeout(timeout_s)
             connection.connect(self._path)
         except OSError:
             connection.close()

@@ -17,6 +17,7 @@ import msgspec
 
 from livespan.instrumentation.core import InDoubtPolicy, Live, Scope
 from livespan.instrumentation.outbound import EntryKind, encode_head
+from livespan.instrumentation.said_once import say_dropped
 from livespan.instrumentation.spool import Spool
 from livespan.proto import attributes as names
 from livespan.proto.clock import wall_ns
@@ -46,6 +47,8 @@ class CallSite(msgspec.Struct, frozen=True):
         not_done_on: error types that say that the effect did not happen.
         fixed: serialised attributes of its records.
         input_name, output_name: attributes that hold what goes in and what comes out.
+        as_scope: how it would be declared if it were a scope; "" where the user has declared nothing.
+        is_value: it makes a value (a time, an id) and calls nothing.
     """
 
     kind: NodeType
@@ -56,6 +59,8 @@ class CallSite(msgspec.Struct, frozen=True):
     fixed: bytes
     input_name: str
     output_name: str
+    as_scope: str = ""
+    is_value: bool = False
 
     @classmethod
     def of(
@@ -67,6 +72,8 @@ class CallSite(msgspec.Struct, frozen=True):
         in_doubt: InDoubtPolicy,
         not_done_on: tuple[type[BaseException], ...] = (),
         framework: str = "",
+        as_scope: str = "",
+        is_value: bool = False,
     ) -> CallSite:
         """Return a call site with its fixed attributes serialised."""
         fixed: dict[str, Scalar] = {names.NODE_TYPE: kind.value}
@@ -88,6 +95,8 @@ class CallSite(msgspec.Struct, frozen=True):
             attribute_bytes(fixed),
             names.TOOL_ARGUMENTS if tool else names.INPUT,
             names.TOOL_RESULT if tool else names.OUTPUT,
+            as_scope,
+            is_value,
         )
 
 
@@ -114,19 +123,26 @@ class Journal:
         trace_id: of the run.
         resource: serialised OTLP Resource of this life.
         unfinished: paths of scopes that earlier lives entered and did not leave.
+        caller: attributes that name the span which the run was opened in; they stand on its root.
 
     Attributes:
         unrecorded: how many calls ran without a record, by scope, for want of room.
     """
 
     def __init__(
-        self, spool: Spool, trace_id: TraceId, resource: bytes, unfinished: frozenset[str] = frozenset()
+        self,
+        spool: Spool,
+        trace_id: TraceId,
+        resource: bytes,
+        unfinished: frozenset[str] = frozenset(),
+        caller: Mapping[str, Scalar] | None = None,
     ) -> None:
         self.unrecorded: Counter[str] = Counter()
         self._spool = spool
         self._trace_id = trace_id
         self._resource = resource
         self._unfinished = unfinished
+        self._caller = caller or {}
         self._gaps: dict[str, tuple[NodeId, int]] = {}
         self._gap_lock = threading.Lock()
 
@@ -135,13 +151,14 @@ class Journal:
         try:
             self.announce(scope)
             self._append(self._started(scope, site, live, data, started_ns), reserve=RESERVE_BYTES)
-        except SpoolFull:
-            self.lost(scope)
+        except SpoolFull as error:
+            self.lost(scope, error)
             return False
         return True
 
-    def lost(self, scope: Scope) -> None:
-        """Count a record that had no room; the scope is marked `gap` as soon as there is some."""
+    def lost(self, scope: Scope, error: SpoolFull) -> None:
+        """Count a record that had no room, and say so once; the scope is marked `gap` as soon as there is some."""
+        say_dropped("steps are not recorded, and are asked again if the run is resumed", error)
         with self._gap_lock:
             self.unrecorded[scope.path] += 1
             _, count = self._gaps.get(scope.path, (scope.node_id, 0))
@@ -227,8 +244,9 @@ class Journal:
             if nodes:
                 attributes[names.ERROR_NODE] = ",".join([node.hex() for node in nodes])
             self._append(self._branch(scope, attributes, 0, wall_ns(), failed=error is not None))
-        except SpoolFull:
-            return  # a branch's end is for people: what was claimed in it says the rest
+        except SpoolFull as full:
+            # A branch's end is for people: what was claimed in it says the rest.
+            say_dropped("the ends of runs and branches are not recorded", full)
 
     def checkpoint(self, scope: Scope, node_id: NodeId, checkpoint_id: str, state: bytes) -> None:
         """Write a checkpoint. When this returns the state survives the process.
@@ -242,7 +260,7 @@ class Journal:
             names.RECORD: RecordKind.CHECKPOINT.value,
             names.SCOPE: scope.path,
             names.CHECKPOINT_ID: checkpoint_id,
-            names.CHECKPOINT_COUNTERS: msgspec.json.encode(scope.counters()).decode(),
+            names.CHECKPOINT_COUNTERS: msgspec.json.encode(scope.place()).decode(),
         }
         span = JournalSpan(self._resource, self._trace_id, node_id, b"", "checkpoint", now, now, False, b"", attributes)
         self._append(span, body=state)
@@ -368,7 +386,11 @@ class Journal:
     def _branch(
         self, scope: Scope, attributes: dict[str, Scalar], started_ns: int, ended_ns: int, failed: bool = False
     ) -> JournalSpan:
-        parent = scope.parent.node_id if scope.parent is not None else b""
+        parent = b""
+        if scope.parent is not None:
+            parent = scope.parent.node_id
+        else:
+            attributes.update(self._caller)
         name = scope.path.rpartition("/")[2] or "run"
         return JournalSpan(
             self._resource,

@@ -16,6 +16,7 @@ from typing import Final
 from livespan.instrumentation import branches
 from livespan.instrumentation.adoption import adopt
 from livespan.instrumentation.barrier import Barrier
+from livespan.instrumentation.caller import caller_attributes
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.core import Core, origins
@@ -47,6 +48,7 @@ class OpenRun:
         session: through which its calls go.
         attempt: which of the run's lives this is, from 1.
         finished: the run had ended well before this life.
+        ended_ns: when its last life that ended did so, wall time; 0 = none has.
         checkpoints: the newest valid checkpoint of each scope, by path.
         remarks: what a person should know: checkpoints passed over, a spool that was not seen.
     """
@@ -58,16 +60,18 @@ class OpenRun:
         session: Session,
         run: pb.RunRef,
         grant: pb.HoldReply,
-        checkpoints: Mapping[str, pb.Checkpoint],
-        remarks: list[str],
+        replies: list[pb.OpenReply],
     ) -> None:
         self.session = session
         self.run = run
         self.epoch = grant.epoch
         self.attempt = grant.attempt
         self.finished = grant.finished
-        self.checkpoints = checkpoints
-        self.remarks = remarks
+        self.ended_ns = max((reply.ended_ns for reply in replies), default=0)
+        self.checkpoints: Mapping[str, pb.Checkpoint] = {
+            checkpoint.scope: checkpoint for reply in replies for checkpoint in reply.checkpoints
+        }
+        self.remarks = remarks(replies, grant)
         self._ties = ties
         self._holding = holding
         self._pid = os.getpid()
@@ -145,7 +149,7 @@ def open_run(
         core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
         resource = _resource(settings, run, grant, session, tags or {})
-        journal = Journal(ties.spool, core.trace, resource, unfinished_scopes(replies))
+        journal = Journal(ties.spool, core.trace, resource, unfinished_scopes(replies), caller_attributes())
         opened = OpenRun(
             ties,
             holding,
@@ -158,8 +162,7 @@ def open_run(
             ),
             run,
             grant,
-            {checkpoint.scope: checkpoint for reply in replies for checkpoint in reply.checkpoints},
-            remarks(replies, grant),
+            replies,
         )
         journal.announce(core.root)
     except BaseException:

@@ -82,6 +82,9 @@ class Permission:
                 raise self.refused(error) from error
             except LivespanError as error:
                 raise self.refused(error) from error
+            except OSError as error:
+                # No descriptor left, and the like. What is not acknowledged is not started, whatever the reason.
+                raise self.refused(Unavailable(f"{type(error).__name__}: {error}")) from error
             self._barrier.acknowledged(before)
             return True
 

@@ -1,6 +1,7 @@
 """A span processor for any provider: spans of somebody else's instrumentation go into the same kill-proof spool.
 
-Unlike a journal record, a foreign span that finds no room is dropped, counted, and nobody is held up.
+Unlike a journal record, a foreign span that finds no room is dropped, counted, and nobody is held up. A process says
+once for each reason that it drops.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.outbound import EntryKind
+from livespan.instrumentation.said_once import drop_reason, say_dropped
 from livespan.instrumentation.settings import AgentSettings, agent_settings
-from livespan.proto.errors import LivespanError
 
 __all__ = ["LivespanSpanProcessor"]
 
@@ -27,7 +28,7 @@ class LivespanSpanProcessor(SpanProcessor):
         settings: where the spool lies; default: the environment's.
 
     Attributes:
-        dropped: spans that were not spooled, by the name of the error.
+        dropped: spans that were not spooled, by reason: the spool's word (`process_cap`), else the error's name.
     """
 
     def __init__(self, settings: AgentSettings | None = None) -> None:
@@ -48,10 +49,9 @@ class LivespanSpanProcessor(SpanProcessor):
                 for scope in group.scope_spans:
                     for one in scope.spans:
                         ties.spool.append(one.SerializeToString(), resource, kind=EntryKind.FOREIGN)
-        except LivespanError as error:
-            self.dropped[type(error).__name__] += 1
         except Exception as error:  # noqa: BLE001 - a border: telemetry errors never reach the program, they are counted
-            self.dropped[type(error).__name__] += 1
+            self.dropped[drop_reason(error)] += 1
+            say_dropped("spans are dropped", error)
 
     def shutdown(self) -> None:
         """Nothing is held back here: what was taken is spooled."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from contextvars import Token
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias, get_args
@@ -154,8 +155,13 @@ class Run:
     def _summary(self, opened: OpenRun) -> str:
         steps = self.reused + self.executed
         if opened.finished:
-            return f"run {self.id} was finished before: {self.reused} of {steps} steps reused"
+            return f"run {self.id} was finished before: {self.reused} of {steps} steps reused, {_finished(opened)}"
         return f"run {self.id} finished in attempt {opened.attempt}: {self.reused} of {steps} steps reused"
+
+
+def _finished(opened: OpenRun) -> str:
+    """Return when the run finished, in UTC to the second."""
+    return f"finished {datetime.fromtimestamp(opened.ended_ns // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def run(

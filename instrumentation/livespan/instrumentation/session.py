@@ -36,6 +36,7 @@ from livespan.instrumentation.core import (
 from livespan.instrumentation.divergence import with_difference
 from livespan.instrumentation.journal import CallSite, Journal
 from livespan.instrumentation.permission import Permission
+from livespan.instrumentation.said_once import say_once
 from livespan.proto.clock import wall_ns
 from livespan.proto.codec import encode_input
 from livespan.proto.errors import InDoubt, SpoolFull, Stop, Unrecordable
@@ -207,6 +208,8 @@ class Session:
 
     def _begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
         self._check()
+        if self._inside and scope.parent is not None:
+            self._say_if_composite(scope, site)
         data = encode_input(request.value)
         seen = data if request.seen is None else encode_input(request.seen)
         digest = input_digest(seen)
@@ -282,7 +285,7 @@ class Session:
 
     # How a call ends.
 
-    def _done(self, begun: OpenCall, result: _T) -> None:
+    def _done(self, begun: OpenCall, result: object) -> None:
         """Record a result before anybody sees it."""
         if not begun.recorded:
             return
@@ -330,7 +333,21 @@ class Session:
         except SpoolFull as error:
             if begun.site.effect:
                 raise self.core.stop(self.permission.result_lost(begun.site.name, error)) from error
-            self.journal.lost(begun.scope)
+            self.journal.lost(begun.scope, error)
+
+    def _say_if_composite(self, scope: Scope, site: CallSite) -> None:
+        """Say once of a tool or step that it makes calls of its own: it was not declared as what does."""
+        outer = self._around(scope)
+        if outer is None or not outer.site.as_scope or site.is_value:
+            return
+        name, kind = outer.site.name, outer.site.kind.value
+        after = "all of it is in doubt" if outer.site.effect else "all of its own code runs again"
+        say_once(
+            f"composite {kind}",
+            name,
+            f"{kind} {name} calls {site.name} and is recorded as one call around it: after a crash inside it {after}. "
+            f"Declare it {outer.site.as_scope}, and it is entered in every life and what it calls is answered.",
+        )
 
     def _around(self, scope: Scope | None) -> OpenCall | None:
         while scope is not None:

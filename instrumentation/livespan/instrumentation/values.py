@@ -22,7 +22,7 @@ _REQUEST: Final = Request({})
 
 
 def _site(name: str) -> CallSite:
-    return CallSite.of(NodeType.MEMORY, f"livespan.{name}", effect=False, in_doubt=FAIL)
+    return CallSite.of(NodeType.MEMORY, f"livespan.{name}", effect=False, in_doubt=FAIL, is_value=True)
 
 
 _NOW: Final = _site("now")

@@ -27,6 +27,11 @@ NODE_TYPE: Final = "livespan.node.type"
 SCOPE: Final = "livespan.scope"
 FRAMEWORK: Final = "livespan.framework"
 
+# Span: a run's root, where its caller had a span open.
+CALLER_TRACE_ID: Final = "livespan.caller.trace_id"
+CALLER_SPAN_ID: Final = "livespan.caller.span_id"
+"""Hex, as OpenTelemetry writes them. On the wire the root bears a span link to them as well; it joins no trace."""
+
 # Span: a call.
 CALL_KEY: Final = "livespan.call.key"
 CALL_DIGEST: Final = "livespan.call.digest"
@@ -69,7 +74,7 @@ CANCELLED: Final = "livespan.cancelled"
 # Span: a checkpoint.
 CHECKPOINT_ID: Final = "livespan.checkpoint.id"
 CHECKPOINT_COUNTERS: Final = "livespan.checkpoint.counters"
-"""JSON: how many branches of each label the scope had started."""
+"""JSON: where the program stood; see instrumentation's core/place.py."""
 STATE: Final = "livespan.state"
 STATE_DIGEST: Final = "livespan.state.digest"
 

@@ -157,7 +157,15 @@ class Unavailable(LivespanError):
 
 
 class SpoolFull(Unavailable):
-    """The spool has had no room for a checkpoint within the budget."""
+    """The spool has had no room for a record within the budget.
+
+    Attributes:
+        reason: why, in the spool's word (`process_cap`, `disk_full`, ...); "" where nothing more is known.
+    """
+
+    def __init__(self, message: str, *, subject: str = "", hint: str = "", reason: str = "") -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.reason = reason
 
 
 class CollectorMissing(Unavailable):

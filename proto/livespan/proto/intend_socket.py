@@ -17,6 +17,8 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from livespan.proto.errors import InvalidInput, LivespanError, Stop
 from livespan.proto.rpc import MAX_MESSAGE_BYTES, detail, from_detail
 from livespan.proto.v1.livespan_pb2 import IntendReply
@@ -26,7 +28,7 @@ __all__ = ["frame", "intend_path", "pack_reply", "receive", "unpack_reply"]
 _LENGTH: Final = struct.Struct(">I")
 _GRANTED: Final = b"\0"
 _REFUSED: Final = b"\1"
-_CHUNK: Final = 64 * 1024
+_CHUNK: Final = 256 * 1024
 _UNIX: Final = "unix:"
 
 
@@ -59,13 +61,10 @@ def receive(connection: socket.socket) -> bytes | None:
         return head[_LENGTH.size :]
     if len(head) > _LENGTH.size + size:
         raise InvalidInput("a second message before the first was answered")
-    parts = [head[_LENGTH.size :]]
-    missing = size - len(parts[0])
-    while missing:
-        part = _more(connection, min(missing, MAX_MESSAGE_BYTES))
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+    message = bytearray(head[_LENGTH.size :])  # grows with what has come, not with what was announced
+    while len(message) < size:
+        message += _more(connection, min(size - len(message), _CHUNK))
+    return bytes(message)
 
 
 def pack_reply(outcome: int | LivespanError | Stop) -> bytes:
@@ -76,9 +75,11 @@ def pack_reply(outcome: int | LivespanError | Stop) -> bytes:
 
 
 def unpack_reply(reply: bytes) -> int:
-    """Return the `log_seq` of a reply, or raise the error that it holds."""
+    """Return the `log_seq` of a reply, or raise the error that it holds; DecodeError where it is none."""
     if reply[:1] == _GRANTED:
         return IntendReply.FromString(reply[1:]).log_seq
+    if reply[:1] != _REFUSED:
+        raise DecodeError("this is no reply")
     raise from_detail(reply[1:])
 
 

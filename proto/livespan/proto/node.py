@@ -67,8 +67,8 @@ class ExecutionNode:
     """One try of one step, folded from its records.
 
     Times are UTC nanoseconds since 1970 (0 = not yet); `input`, `output` and `metadata` are JSON text ("" = none, or
-    held in the content table when larger than 16 KB); ids are lower-case hex; `latency_ms` is None until the node
-    ended.
+    held in the content table when larger than 16 KB); ids are lower-case hex, and a link to another trace is
+    `trace id/span id`; `latency_ms` is None until the node ended.
     """
 
     project: str

@@ -239,6 +239,13 @@ def _record(index: int, log_seq: int, life: _Life, span: Span) -> Record:
         writer_seq=writer_seq if isinstance(writer_seq, int) else 0,
         log_seq=log_seq,
         failed=span.status.code == Status.STATUS_CODE_ERROR,
-        links=tuple([link.span_id.hex() for link in span.links]) if span.links else (),
+        links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
         raw=Large(index, span.ByteSize()) if foreign else b"",
     )
+
+
+def _link(link: Span.Link, trace_id: bytes) -> str:
+    """Return a link as a record holds it; see `Record.links`."""
+    if link.trace_id == trace_id:
+        return link.span_id.hex()
+    return f"{link.trace_id.hex()}/{link.span_id.hex()}"

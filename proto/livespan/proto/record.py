@@ -62,8 +62,9 @@ class Record(msgspec.Struct, frozen=True):
 
     `trace_id` has 16 bytes, `node_id` and `parent_id` 8 (`parent_id` may be empty). `started_ns` and `ended_ns` are
     the span's (0 = not set). `attributes` holds the span's attributes by the names of attributes.py; a value of more
-    than 16 KB, and every state, is a `Large`. `writer` is "" for a span that came without one. `raw` is the
-    serialised span of a foreign record.
+    than 16 KB, and every state, is a `Large`. `writer` is "" for a span that came without one. `links` are node ids
+    in hex; a link to another trace, as a root's to its caller, is `trace id/span id`. `raw` is the serialised span of
+    a foreign record.
     """
 
     kind: RecordKind

@@ -147,6 +147,8 @@ def wire_span(
         writer, writer_seq: who wrote it and its place among that writer's records; together its identity.
         state: the checkpoint's state, put in as the bytes attribute `livespan.state`; b"" for none.
         links: node ids (8 bytes) of the same trace that this span links to.
+
+    A run's root that names its caller (`livespan.caller.*`) links to that span too, which is in another trace.
     """
     name = span.name.encode("utf-8", "replace")
     own = [
@@ -160,6 +162,7 @@ def wire_span(
         _attribute(names.WRITER, writer),
         _attribute(names.WRITER_SEQ, writer_seq),
         *[_LINK + span.trace_id + b"\x12\x08" + node for node in links],
+        b"" if span.parent_id else _caller_link(span),
         _STATUS_ERROR if span.failed else b"",
     ]
     parts = [b"".join(own)]
@@ -170,6 +173,17 @@ def wire_span(
     size = sum(map(len, parts))
     head = _SPAN_IN_SCOPE + _varint(size)
     return WireSpan(span.resource, (head, *parts), size + len(head))
+
+
+def _caller_link(span: JournalSpan) -> bytes:
+    """Return the link to the span that a run was opened in, from what its root says of it; b"" where it says none.
+
+    It is made here, so that no record in the spool has a field for what one record of a life has.
+    """
+    trace_id, span_id = span.attributes.get(names.CALLER_TRACE_ID), span.attributes.get(names.CALLER_SPAN_ID)
+    if not (isinstance(trace_id, str) and isinstance(span_id, str)):
+        return b""
+    return _LINK + bytes.fromhex(trace_id) + b"\x12\x08" + bytes.fromhex(span_id)
 
 
 def export_request(spans: Sequence[WireSpan]) -> bytes:

@@ -9,9 +9,11 @@ megabytes, is not asked. What the messages are is proto/intend_socket.py's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,8 +22,9 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from livespan.collector.context import AppendHere
+from livespan.collector.home_lock import make_way
 from livespan.collector.log.protocol import Appended
-from livespan.proto.errors import Internal, InvalidInput, LivespanError, Stop
+from livespan.proto.errors import Closed, Internal, InvalidInput, LivespanError, Stop, Unavailable
 from livespan.proto.intend_socket import frame, pack_reply, receive
 from livespan.proto.scheduling import wake_at_once
 from livespan.proto.v1.livespan_pb2 import IntendRequest
@@ -30,13 +33,15 @@ __all__ = ["IntendListener"]
 
 _MAX_CONNECTIONS: Final = 128
 _END_S: Final = 1.0
+_PAUSE_S: Final = 1.0
+_FULL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class IntendListener:
     """Serves one socket; whoever made it closes it, on the loop that started it.
 
     Args:
-        path: where it listens; what lies there is removed.
+        path: where it listens; a socket that lies there is removed.
         append_here: the way into the log.
         admission: returns what must hold when the record is appended.
     """
@@ -53,7 +58,7 @@ class IntendListener:
 
     async def start(self) -> None:
         """Listen; where the path is too long for a socket, callers are left with gRPC."""
-        self._path.unlink(missing_ok=True)
+        make_way(self._path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listener.bind(str(self._path))
@@ -76,14 +81,21 @@ class IntendListener:
             threads = dict(self._connections)
         for connection in threads.values():
             _end(connection)
-        for thread in threads:
-            await asyncio.to_thread(thread.join, _END_S)
+        until_s = time.monotonic() + _END_S
+
+        def join_all() -> None:
+            for thread in threads:
+                thread.join(max(0.0, until_s - time.monotonic()))
+
+        await asyncio.to_thread(join_all)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:
-            return  # it was gone before we came
+        except OSError as error:
+            if error.errno in _FULL:
+                self._pause(listener)
+            return  # else it was gone before we came
         with self._lock:
             if len(self._connections) >= _MAX_CONNECTIONS:
                 connection.close()  # its caller goes on with gRPC
@@ -91,7 +103,22 @@ class IntendListener:
             connection.setblocking(True)
             thread = threading.Thread(target=self._serve, args=(connection,), name="livespan-intend", daemon=True)
             self._connections[thread] = connection
-        thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is left: as above
+                del self._connections[thread]
+                connection.close()
+
+    def _pause(self, listener: socket.socket) -> None:
+        """Leave who wants to connect waiting for a moment: there is no descriptor left to take him with."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+
+        def go_on() -> None:
+            if listener.fileno() >= 0:
+                loop.add_reader(listener, self._accept, listener)
+
+        loop.call_later(_PAUSE_S, go_on)
 
     def _serve(self, connection: socket.socket) -> None:
         wake_at_once()
@@ -113,6 +140,8 @@ class IntendListener:
             self._append_here(request.export, self._admission(request), partial(_reply, connection))
         except DecodeError as error:
             raise InvalidInput("this is no IntendRequest") from error
+        except Closed as error:
+            _reply(connection, Unavailable(error.message, hint=error.hint))  # for the agent it is one that is away
         except (LivespanError, Stop) as error:
             _reply(connection, error)
 

@@ -18,8 +18,9 @@ from livespan.proto.home import Home
 
 __all__ = ["demo"]
 
-_NEEDED: Final = ("duckdb", "pyarrow", "deltalake")
-_NEEDED_BY_LANGGRAPH: Final = ("langchain", "langchain_openai", "langgraph")
+# What the extra `demo` brings, by import name: the collector's, and ours. tests/replay/test_demo_needs.py holds it.
+_NEEDED: Final = ("deltalake", "duckdb", "google.rpc", "grpc_health", "pyarrow", "pytz", "rich")
+_NEEDED_BY_LANGGRAPH: Final = ("langchain", "langchain_core", "langchain_openai", "langgraph", "pydantic")
 
 
 @click.command(short_help="Kill agents half way and watch them come back.")

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
+from livespan.collector.arrow import read_parquet
 from livespan.collector.disk import Disk
-from livespan.collector.lake.arrow import read_parquet
 from livespan.proto.errors import Damaged
 
 __all__ = ["LOG_FOLDER", "commit_path", "mend", "remove_unnamed"]

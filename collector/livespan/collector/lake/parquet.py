@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
 from livespan.collector.disk import Disk
-from livespan.collector.lake.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
 from livespan.collector.lake.rows import rows_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from livespan.collector.lake.arrow import ArrowTable, arrow_table
+from livespan.collector.arrow import ArrowTable, arrow_table
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
 from livespan.proto import attributes as names
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id

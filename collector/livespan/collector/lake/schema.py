@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from livespan.collector.lake.arrow import arrow_schema
+from livespan.collector.arrow import arrow_schema
 
 __all__ = ["CONTENT", "CONTENT_COLUMNS", "FORMAT_VERSION", "NODES", "NODE_COLUMNS"]
 

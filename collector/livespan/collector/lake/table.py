@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
+from livespan.collector.arrow import ArrowSchema
 from livespan.collector.disk import Disk
-from livespan.collector.lake.arrow import ArrowSchema
+from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.schema import FORMAT_VERSION
@@ -190,10 +191,9 @@ class Table:
     def _live_files(self) -> tuple[LakeFile, ...]:
         paths = [Path(uri) for uri in self._delta.file_uris()]
         if any(path.name not in self._told for path in paths):
-            actions = cast("Any", self._delta.get_add_actions(flatten=True))  # arro3 has no types
-            for row in [each for batch in actions.to_batches() for each in _rows(batch)]:
-                path = self.folder / row["path"]
-                self._told.setdefault(path.name, LakeFile(path, row.get("min.run_id"), row.get("max.run_id")))
+            for action in add_actions(self._delta):
+                path = self.folder / action["path"]
+                self._told.setdefault(path.name, LakeFile(path, action.get("min.run_id"), action.get("max.run_id")))
         return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: file.path.name))
 
     def _checkpoint(self) -> None:
@@ -210,9 +210,3 @@ class Table:
             subject=str(self.folder),
             hint="Look at the disk (df, dmesg). Publishing is tried again by itself; the log keeps what it has.",
         )
-
-
-def _rows(batch: Any) -> list[dict[str, Any]]:
-    names = [field.name for field in batch.schema]
-    columns = [batch.column(name).to_pylist() for name in names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

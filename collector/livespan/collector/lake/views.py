@@ -165,7 +165,7 @@ def relation(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     """Return a SELECT of all rows of these files; of none, one with the same columns and no rows."""
     if files:
         listed = ",\n    ".join([_quoted(path) for path in files])
-        return f"SELECT * FROM read_parquet([\n    {listed}\n], union_by_name = true)"  # noqa: S608 (paths are quoted)
+        return f"SELECT * FROM read_parquet([\n    {listed}\n], union_by_name = true)"  # noqa: S608  # paths are quoted
     typed = ", ".join([f'CAST(NULL AS {_SQL_TYPES[kind]}) AS "{name}"' for name, kind in columns.items()])
     return f"SELECT {typed} WHERE false"
 

@@ -20,11 +20,11 @@ from typing import Final, Protocol, cast
 
 import duckdb
 
+from livespan.collector.arrow import ArrowError, files_relation
 from livespan.collector.lake.rows import node_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 from livespan.collector.lake.views import relation, view_statements
 from livespan.collector.query.guard import VIEWS_HINT, read_only
-from livespan.collector.query.relations import ArrowError, files_relation
 from livespan.collector.query.values import JsonValue, json_value, unique_names
 from livespan.proto.errors import Closed, Damaged, InvalidInput, LivespanError, Unavailable
 from livespan.proto.record import Record

@@ -12,10 +12,11 @@ such operation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from livespan.instrumentation.core.history import History, Recorded, Verdict
+from livespan.instrumentation.core.place import Place, child_number
 from livespan.proto.ids import ROOT_SCOPE, CallKey
 
 __all__ = ["Claims"]
@@ -33,7 +34,7 @@ class Claims:
         issued: those whose answer this life has seen: calls that bear them may begin.
     """
 
-    __slots__ = ("_doubts", "_insides", "_left", "history", "issued", "known")
+    __slots__ = ("_doubts", "_insides", "_last_order", "_left", "_recorded", "history", "issued", "known")
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -42,6 +43,8 @@ class Claims:
         self._doubts: dict[CallKey, Recorded] = {}
         self._left: dict[str, dict[CallKey, Recorded]] = {}
         self._insides: dict[CallKey, list[str]] = {}
+        self._recorded: dict[str, list[Recorded]] | None = None
+        self._last_order: int | None = None
         left = self._left
         for key, recorded in history.calls.items():
             scope = left.get(recorded.scope)
@@ -85,18 +88,17 @@ class Claims:
                         self.claim(recorded)
                         keys.append(recorded.key)
 
-    def claim_before(self, path: str, order: int) -> None:
-        """Take what ended before `order` in a scope and in those below it.
+    def claim_before(self, place: Place, order: int) -> None:
+        """Take what lies before a checkpoint in its scope and in those below it, and ended before `order`.
 
         What was under way then stays an answer to who asks, but need not be asked for. Doubt waits
         for who asks, or for the end of the run.
         """
-        below = path if path == ROOT_SCOPE else path + "/"
         for name, left in self._left.items():
-            if name != path and not name.startswith(below):
+            if not place.reaches(name) and not (place.path == ROOT_SCOPE and self._inside_a_call(name)):
                 continue
             for recorded in list(left.values()):
-                if recorded.order >= order:
+                if not place.is_before(name, recorded.order):
                     continue
                 if self.in_doubt(recorded):
                     left.pop(recorded.key, None)
@@ -106,6 +108,42 @@ class Claims:
                     self.claim_inside(recorded.key)
                 else:
                     left.pop(recorded.key, None)
+
+    def recorded(self, path: str) -> list[Recorded]:
+        """Return what the record holds of a scope, claimed or not, in log order."""
+        if self._recorded is None:
+            found: dict[str, list[Recorded]] = {}
+            for recorded in sorted(self.history.calls.values(), key=lambda r: r.order):
+                found.setdefault(recorded.scope, []).append(recorded)
+            self._recorded = found
+        return self._recorded.get(path, [])
+
+    @property
+    def last_order(self) -> int:
+        """The place in the log of the newest call that earlier lives recorded; 0 where there is none."""
+        if self._last_order is None:
+            self._last_order = max((recorded.order for recorded in self.history.calls.values()), default=0)
+        return self._last_order
+
+    def first_left_below(self, path: str, started: Mapping[str, int]) -> dict[str, int]:
+        """Return, by scope below `path`, the place of the first call that is left in it.
+
+        Args:
+            path: of a scope.
+            started: how many children of each name it has started: what lies in others is not asked for yet.
+        """
+        below = path if path == ROOT_SCOPE else path + "/"
+        found: dict[str, int] = {}
+        for name, left in self._left.items():
+            if left and name != path and name.startswith(below) and not self._inside_a_call(name):
+                base, number = child_number(name[len(below) :].partition("/")[0])
+                orders = [recorded.order for recorded in list(left.values())]
+                if number < started.get(base, 0) and orders:
+                    found[name] = min(orders)
+        return found
+
+    def _inside_a_call(self, path: str) -> bool:
+        return CallKey(path[1:].partition("/")[0]) in self.history.calls
 
     def hand_over(self, path: str) -> None:
         """Leave what a scope and those below it hold to another process: a forked child claims it there, unseen by

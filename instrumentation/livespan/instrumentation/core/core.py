@@ -32,6 +32,7 @@ from livespan.instrumentation.core.call import NOT_DONE, Call, Fail, Probe, Retr
 from livespan.instrumentation.core.claims import Claims
 from livespan.instrumentation.core.history import History, Recorded, Settlement, Verdict
 from livespan.instrumentation.core.origin import mark
+from livespan.instrumentation.core.place import UP_TO, Place
 from livespan.instrumentation.core.scope import Scope
 from livespan.instrumentation.core.stops import EffectInDoubt, ProgramChanged
 from livespan.proto.errors import Stop
@@ -211,20 +212,18 @@ class Core:
         if error is None:
             self._raise_owed(self._claims.owed_anywhere(), self.root.path)
 
-    def restore(self, scope: Scope, order: int, counters: Mapping[str, int]) -> None:
+    def restore(self, scope: Scope, order: int, stored: Mapping[str, int]) -> None:
         """Go on from a checkpoint of `scope`: what ended before it, there and below, is claimed.
 
         Args:
             order: place of the checkpoint's record in the run's log.
-            counters: what `Scope.counters` said at the checkpoint.
+            stored: what `Scope.place` said at the checkpoint.
         """
-        self._claims.claim_before(scope.path, order)
-        ended = [
-            recorded
-            for recorded in self._calls.values()
-            if recorded.scope == scope.path and 0 < recorded.ended_order < order and not self._claims.in_doubt(recorded)
-        ]
-        scope.go_on_from(counters, ended)
+        place = Place(scope.path, order, stored)
+        self._claims.claim_before(place, order)
+        before = [one for one in self._claims.recorded(scope.path) if place.is_before(scope.path, one.order)]
+        ended = [one for one in before if 0 < one.ended_order < order and not self._claims.in_doubt(one)]
+        scope.go_on_from({name: n for name, n in stored.items() if not name.startswith(("/", UP_TO))}, before, ended)
 
     def stop(self, reason: Stop) -> Stop:
         """Stop the run; return what stops it, which is the first reason given."""

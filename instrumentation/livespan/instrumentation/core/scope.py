@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 from livespan.instrumentation.core.claims import Claims
 from livespan.instrumentation.core.history import Recorded
+from livespan.instrumentation.core.place import UP_TO
 from livespan.proto.ids import ROOT_SCOPE, CallKey, NodeId, TraceId, scope_node_id
 
 __all__ = ["OnEnd", "Scope", "escape"]
@@ -59,6 +60,8 @@ class Scope:
 
     __slots__ = (
         "_occurrences",
+        "_passed",
+        "_skipped",
         "_spawned",
         "announced",
         "claims",
@@ -83,6 +86,8 @@ class Scope:
         self.trace = trace
         self._occurrences: dict[tuple[str, str, str, str], Iterator[int]] = {}
         self._spawned: dict[str, Iterator[int]] = {}
+        self._passed = 0
+        self._skipped: set[CallKey] = set()
         if parent is None:
             self.gap = bool(claims.history.gaps) and path in claims.history.gaps
             self.on_end: OnEnd | None = None
@@ -134,19 +139,48 @@ class Scope:
         return not self._occurrences and not self._spawned
 
     def counters(self) -> dict[str, int]:
-        """Return what a checkpoint must store: how many children of each name were started."""
+        """Return how many children of each name were started."""
         return {segment: _taken(numbers) for segment, numbers in list(self._spawned.items())}
 
-    def go_on_from(self, counters: Mapping[str, int], recorded: list[Recorded]) -> None:
-        """Go on counting where a checkpoint stood, after the calls that were claimed with it."""
+    def place(self) -> dict[str, int]:
+        """Return what a checkpoint must store of where the program stands; see place.py."""
+        started = self.counters()
+        first_left = self.claims.first_left_below(self.path, started)
+        recorded = self.claims.recorded(self.path)
+        while self._passed < len(recorded) and self._was_asked(recorded[self._passed]):
+            self._passed += 1
+        if self._passed < len(recorded):
+            first_left[self.path] = recorded[self._passed].order
+        if first_left:
+            first_left[UP_TO] = self.claims.last_order
+        return started | first_left
+
+    def go_on_from(self, counters: Mapping[str, int], before: list[Recorded], ended: list[Recorded]) -> None:
+        """Go on counting where a checkpoint stood.
+
+        Args:
+            counters: children started by then.
+            before: calls that lie before it, in log order.
+            ended: those of them that were claimed with it.
+        """
         for segment, number in counters.items():
             self._spawned[segment] = _numbers(number)
-        for one in recorded:
-            call_id = one.call_id if one.call_id in self.claims.known else ""
-            base = (one.kind, one.name, one.digest, call_id)
+        self._skipped = {one.key for one in before}
+        for one in ended:
+            base = self._base(one)
             numbers = self._occurrences.get(base)
             if numbers is None or _taken(numbers) <= one.occurrence:
                 self._occurrences[base] = _numbers(one.occurrence + 1)
+
+    def _was_asked(self, recorded: Recorded) -> bool:
+        if recorded.key in self._skipped:
+            return True
+        numbers = self._occurrences.get(self._base(recorded))
+        return numbers is not None and _taken(numbers) > recorded.occurrence
+
+    def _base(self, recorded: Recorded) -> tuple[str, str, str, str]:
+        call_id = recorded.call_id if recorded.call_id in self.claims.known else ""
+        return (recorded.kind, recorded.name, recorded.digest, call_id)
 
     def announce(self) -> list[Scope]:
         """Return the scopes, outermost first, whose BRANCH node must be written before a call here.

@@ -14,6 +14,7 @@ one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import stat
@@ -116,7 +117,12 @@ def remove_folder(path: Path) -> None:
         for name in sorted(os.listdir(path), key=lambda name: name == LOCK):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path / name)
-        os.rmdir(path)
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # The keeper of a spool that closes has just made a file there: the next look removes it.
 
 
 def map_page(path: Path, *, create: bool) -> mmap.mmap:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -122,21 +123,20 @@ class WriterFolder:
         """
         # Asked first: what a writer commits after this and before its death is found by the next call.
         dead = not self.alive()
-        numbers = [n for n in self.segments() if n >= after.segment]
-        for index, number in enumerate(numbers):
-            try:
-                reader = self.open(number)
-            except NotFound:
-                continue
-            with reader:
+        number = self._next_segment(after.segment)
+        while number is not None:
+            with suppress(NotFound), self.open(number) as reader:
                 offset = after.offset if number == after.segment else HEADER_BYTES
                 for entry in reader.entries(offset):
                     yield entry
                     offset = entry.next_offset
-                if not reader.sealed and not dead:
-                    if not self._has_records(numbers[index + 1 :]):
+                if not dead:
+                    if not reader.sealed and not self._has_records([n for n in self.segments() if n > number]):
                         return
-                    yield from reader.entries(offset)
+                    yield from reader.entries(offset)  # what came between the last look and the seal
+            # Looked up only now: a writer makes the segment that it goes on in before it leaves the one before, and
+            # from then on none below it. A list made earlier can hold the keeper's spare, and lack a smaller number.
+            number = self._next_segment(number + 1)
 
     def has_news(self) -> bool:
         """Return whether `entries` may have something above the watermark. Cheap, for asking often: no is certain, and
@@ -221,6 +221,9 @@ class WriterFolder:
             except FileNotFoundError as error:
                 raise NotFound("the writer's folder is gone", subject=str(path)) from error
         return self._ack
+
+    def _next_segment(self, at_least: int) -> int | None:
+        return next((number for number in self.segments() if number >= at_least), None)
 
     def _has_records(self, numbers: list[int]) -> bool:
         for number in numbers:

@@ -316,11 +316,23 @@ class Spool:
         with life.lock:
             self._refusals[reason] += 1
         return SpoolFull(
-            f"no room in the spool within {self._budget_s * 1000:.0f} ms ({reason})",
+            f"no room in the spool within {self._budget_s * 1000:.0f} ms ({self._described(reason)})",
             subject=str(self._folder),
             hint="See that the collector is reachable (`livespan doctor`), free disk space, "
             "or raise LIVESPAN_SPOOL_MAX_BYTES.",
+            reason=reason.value,
         )
+
+    def _described(self, reason: Refusal) -> str:
+        """Return the reason with the cap that was reached, in bytes, where it is one."""
+        of_process, of_home = self._max_bytes
+        match reason:
+            case Refusal.PROCESS_CAP:
+                return f"{reason.value}: {of_process} bytes"
+            case Refusal.HOME_CAP:
+                return f"{reason.value}: {of_home} bytes"
+            case _:
+                return reason.value
 
     def start_over(self) -> None:
         """In a forked child: leave what is the parent's. Called by the hook below alone."""

@@ -235,6 +235,8 @@ class SpoolWriter:
         spare = self._usable_spare()
         if spare is not None and spare.number > segment.number:
             return False
+        if spare is not None and segment.free < self._promised <= spare.free:
+            return False  # more was promised meanwhile, and only the one made here covers it
         self._spare = segment
         if spare is not None:
             spare.remove()

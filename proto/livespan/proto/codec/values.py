@@ -41,7 +41,7 @@ def _is_iso(value: dt.datetime | dt.time) -> bool:
         return True
     # A named offset has its name among the arguments that pickle and copy use; there is no public door to it. An
     # offset of less than a second is read back as UTC by `fromisoformat` (CPython 3.11).
-    unnamed = len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]
+    unnamed = len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]  # typeshed has it not
     return unnamed and not zone.utcoffset(None).microseconds
 
 
@@ -71,7 +71,7 @@ def _time_from_json(data: Any) -> dt.time:
 
 
 def _timezone_to_json(value: dt.timezone) -> object:
-    return list(value.__getinitargs__())  # type: ignore[attr-defined]
+    return list(value.__getinitargs__())  # type: ignore[attr-defined]  # as above
 
 
 def _zone_to_json(value: ZoneInfo) -> object:

@@ -6,9 +6,12 @@ pipe       the same lines, plain
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -22,7 +25,7 @@ from livespan.replay.demo.sabotage import Sabotage
 from livespan.replay.demo.scenarios import Scenario
 from livespan.replay.demo.verdicts import Verdict
 
-__all__ = ["Silent", "Teller", "show_end", "show_start"]
+__all__ = ["Silent", "Teller", "show_end", "show_start", "this_command"]
 
 _WIDTHS: Final = (9, 62, 6, 7, 11, 7)
 _HEADINGS: Final = ("AGENT", "WHAT HAPPENS TO IT", "POLICY", "CHARGES", "MODEL CALLS", "BACK IN")
@@ -129,9 +132,19 @@ def show_end(report: Report, started_s: float) -> None:
     click.echo(f"{result}, in {_seconds(started_s)}.")
     last = next((verdict.run_id for verdict in report.scenarios if verdict.in_doubt), report.scenarios[0].run_id)
     click.echo(f"Everything is left in {report.home}. Try next:")
-    click.echo(f"    livespan runs list --home {report.home}")
-    click.echo(f"    livespan runs show {last} --home {report.home}")
-    click.echo(f'    livespan sql "{_EFFECTS}" --home {report.home}')
+    command, home = this_command(), shlex.quote(report.home)
+    click.echo(f"    {command} runs list --home {home}")
+    click.echo(f"    {command} runs show {last} --home {home}")
+    click.echo(f'    {command} sql "{_EFFECTS}" --home {home}')
+
+
+def this_command() -> str:
+    """Return what to type for the `livespan` command here: a venv that is not activated has it at its path alone."""
+    if shutil.which("livespan"):
+        return "livespan"
+    if Path(sys.argv[0]).name == "livespan":
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m livespan.collector"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
-"""The one typed door to pyarrow, which has no types of its own: schemas, tables, Parquet files. What is written
-where, and why it is encoded as it is, is parquet.py's.
+"""The one typed door to pyarrow, which has no types of its own: schemas, tables, Parquet files, datasets of them. What
+is written where, and why it is encoded as it is, is lake/parquet.py's.
 """
 
 from __future__ import annotations
@@ -8,14 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-# pyarrow has no types: what comes of it is Any here, and typed by the protocols below.
-import pyarrow as _pyarrow  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
-import pyarrow.parquet as _parquet  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+# What comes of pyarrow is Any here, and typed by the protocols below.
+import pyarrow as _pyarrow  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # pyarrow has no types
+import pyarrow.dataset as _dataset  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
+import pyarrow.parquet as _parquet  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
 
-__all__ = ["ArrowSchema", "ArrowTable", "ParquetFile", "arrow_schema", "arrow_table", "create_parquet", "read_parquet"]
+__all__ = [
+    "ArrowError",
+    "ArrowSchema",
+    "ArrowTable",
+    "ParquetFile",
+    "arrow_schema",
+    "arrow_table",
+    "create_parquet",
+    "files_relation",
+    "read_parquet",
+]
 
 _pa: Final = cast("Any", _pyarrow)
 _pq: Final = cast("Any", _parquet)
+_ds: Final = cast("Any", _dataset)
 _TYPES: Final[dict[str, object]] = {
     "text": _pa.string(),
     "int": _pa.int64(),
@@ -24,6 +36,8 @@ _TYPES: Final[dict[str, object]] = {
     "time": _pa.timestamp("us", tz="UTC"),
     "bytes": _pa.binary(),
 }
+
+ArrowError: Final[type[Exception]] = _pa.ArrowException
 
 
 class ArrowTable(Protocol):
@@ -78,3 +92,13 @@ def read_parquet(path: Path) -> ArrowTable:
         OSError, ValueError: it is no sound Parquet file (pyarrow's errors derive from these).
     """
     return cast("ArrowTable", _pq.ParquetFile(str(path)).read())
+
+
+def files_relation(files: Sequence[Path], schema: ArrowSchema) -> object:
+    """Return Parquet files as one relation, columns and row groups pruned by the scan; no files are one without rows.
+
+    Nothing is read yet. A column that a file lacks is NULL there, so files of older formats can be read.
+    """
+    if not files:
+        return schema.empty_table()
+    return cast("object", _ds.dataset([str(path) for path in files], schema=schema, format="parquet"))
