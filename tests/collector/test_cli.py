@@ -374,3 +374,13 @@ def test_stop_waits_for_a_collector_that_is_on_its_way_out(capsys: pytest.Captur
     assert run(capsys, "stop", "--home", str(home.root), "--timeout", "0.1")[0] == 4
     os.close(descriptor)
     assert run(capsys, "stop", "--home", str(home.root), "--timeout", "0.1")[0] == 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("--lease-s", "-1"), ("--lease-s", "0"), ("--publish-s", "-0.1")])
+def test_a_time_that_cannot_be_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    code, _, err = run(capsys, "serve", "--home", str(tmp_path), option, value)
+    assert code == 2
+    assert option in err
+    assert not (tmp_path / "log").exists()

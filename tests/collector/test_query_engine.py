@@ -369,3 +369,13 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_an_effect_that_was_tried_twice_is_one_effect() -> None:
+    records: list[Record] = []
+    run = RunBuilder(records, "order")
+    run.start("charge", effect=True)
+    run.end(run.start("charge", effect=True, try_number=1))
+    run.end(run.start("mail", effect=True))
+    shown = show_run(QueryEngine(FixedLake(records)), free, "shop", "order")
+    assert (shown.run.effects, len(shown.nodes)) == (2, 3)

@@ -101,7 +101,7 @@ def test_a_run_is_a_tree_with_what_became_of_each_node() -> None:
         f"└─ TOOL charge_card  {doubtful}  unfinished                      IN DOUBT",
     ]
     assert max(width(line) for line in lines(run, 80)) <= 80
-    assert list(heading(run.run, 2)) == [
+    assert list(heading(run.run)) == [
         "project shop  session chat-9  tier=gold",
         "started 2026-01-31 09:00:01Z, 2 attempts, 6 nodes, 2 effects, 1,514 + 97 tokens",
     ]

@@ -58,7 +58,7 @@ class PowerClient:
     Args:
         target: the collector's.
         run, life: which run, and which life of the machine.
-        calling: told which call of Recovery is made next, "" when it is answered.
+        calling: told which call of Recovery is made next, "" when it is over (Intend: until the next).
         intends_here: how many starts of effects the collector has answered on the intend socket.
     """
 
@@ -184,7 +184,6 @@ class PowerClient:
         self._client.intend(self._run, self._epoch, export_request([started]), _ANSWER_S)
         left = self._coin.random() < 0.4
         self._acks.write(Ack("intended", self._epoch, node=line.node, key=provider_key, left=left))
-        self._calling("")
         if self._intends_here() == by_socket:
             raise LostError("the intend socket does not serve: the start went another way")
         if left:

@@ -41,6 +41,7 @@ MISSED = 78
 """Exit code: the step was not reached."""
 REFUSED = 79
 """Exit code: the collector refused, or had lost, something while the power was on."""
+_ARRIVES_S = 0.03
 
 
 class Power:
@@ -64,6 +65,7 @@ class Power:
         if self._at in (step, f"{self.call}:{step}"):
             self._left -= 1
             if self._left == 0:
+                time.sleep(_ARRIVES_S)  # an answer that was sent too soon, before this step, arrives and is noted
                 self.cut()
 
     def cut(self) -> NoReturn:

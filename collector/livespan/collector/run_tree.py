@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from livespan.collector.query.shapes import RunSummary, ShownNode, ShownRun
+from livespan.collector.query.shapes import RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.render import Cell, Column, count, duration, moment, printable
 
 __all__ = ["COLUMNS", "STATUS_STYLES", "doubt_lines", "heading", "run_duration_ms", "tree_rows"]
@@ -38,7 +38,7 @@ _NODE_STYLES: Final = {"success": "green", "failed": "red", "running": "cyan", "
 _MARK_STYLES: Final = {"RECORDED": "green", "RE-EXECUTED": "yellow", "IN DOUBT": "bold red", "CONFLICT": "bold red"}
 
 
-def heading(run: RunSummary, attempts: int) -> Iterator[str]:
+def heading(run: RunDetail) -> Iterator[str]:
     """Yield the lines above the tree."""
     named = [f"project {run.project}"]
     if run.session:
@@ -50,7 +50,7 @@ def heading(run: RunSummary, attempts: int) -> Iterator[str]:
     took = run_duration_ms(run)
     if took is not None:
         facts.append(f"took {duration(took)}")
-    facts.append(count(attempts, "attempt"))
+    facts.append(count(run.attempts, "attempt"))
     facts.append(count(run.nodes, "node"))
     if run.effects:
         facts.append(count(run.effects, "effect"))
@@ -62,8 +62,7 @@ def heading(run: RunSummary, attempts: int) -> Iterator[str]:
 def tree_rows(shown: ShownRun) -> list[list[Cell]]:
     """Return the rows of the tree, a node a row, children under their parent in the order of their starts."""
     live = shown.run.status == "running"
-    newest = max((node.attempt for node in shown.nodes), default=0)
-    return [_row(node, guides, live and node.attempt == newest) for node, guides in _walk(shown.nodes)]
+    return [_row(node, guides, live and node.attempt == shown.run.attempts) for node, guides in _walk(shown.nodes)]
 
 
 def doubt_lines(shown: ShownRun, flags: str = "") -> list[str]:

@@ -87,6 +87,8 @@ class OpenRun:
         core = self.session.core
         try:
             core.finish(error)
+            if self.finished and error is None and not self.session.executed:
+                return  # nothing was done that its end does not tell of: it ended when it did
             if error is None or isinstance(error, Exception):
                 nodes = origins(error) if error is not None else ()
                 self.session.journal.scope_ended(core.root, error, nodes, {names.REUSED: self.session.reused})

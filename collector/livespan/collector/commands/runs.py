@@ -142,10 +142,9 @@ def _status(run: RunSummary) -> str:
 
 def _print_run(shown: ShownRun, flags: str) -> None:
     run = shown.run
-    attempts = max((node.attempt for node in shown.nodes), default=0)
     status = styled(run.status.replace("_", " "), STATUS_STYLES.get(run.status, ""))
     click.echo(f"{styled(printable(run.run_id), 'bold')}  {status}")
-    for line in heading(run, attempts):
+    for line in heading(run):
         click.echo(styled(line, "dim"))
     click.echo()
     print_table(COLUMNS, tree_rows(shown))

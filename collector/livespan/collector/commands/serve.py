@@ -31,8 +31,20 @@ _EMBEDDED_IDLE_S = 600.0
 @click.option(
     "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only."
 )
-@click.option("--lease-s", default=15.0, show_default=True, help="How long a run's lease lives without being renewed.")
-@click.option("--publish-s", default=10.0, show_default=True, help="Publish to the lake at least this often.")
+@click.option(
+    "--lease-s",
+    type=click.FloatRange(min=1.0, max=3600.0),
+    default=15.0,
+    show_default=True,
+    help="How long a run's lease lives without being renewed.",
+)
+@click.option(
+    "--publish-s",
+    type=click.FloatRange(min=0.05, max=86400.0),
+    default=10.0,
+    show_default=True,
+    help="Publish to the lake at least this often.",
+)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool

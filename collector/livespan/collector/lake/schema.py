@@ -30,7 +30,7 @@ NODE_COLUMNS: Final[dict[str, str]] = {
     "node_id": "text",
     "parent_id": "text",
     "root": "flag",  # the run's root BRANCH
-    "links": "text",  # JSON list of node ids
+    "links": "text",  # JSON list of node ids; of another trace: "trace id/span id"
     "type": "text",  # PROMPT | TOOL | MEMORY | BRANCH
     "name": "text",
     "status": "text",  # RUNNING | SUCCESS | FAILED, "" for what is no node

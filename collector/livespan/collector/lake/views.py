@@ -106,7 +106,7 @@ WITH told AS (
 ), counted AS (
     SELECT {_RUN},
         count(*) FILTER (kind <> 'attempt') AS nodes,
-        count(*) FILTER (effect) AS effects,
+        count(DISTINCT coalesce(idempotency_key, node_id)) FILTER (effect) AS effects,
         count(*) FILTER (in_doubt) AS in_doubt,
         count(*) FILTER (conflict) AS conflicts,
         CAST(coalesce(sum(input_tokens), 0) AS BIGINT) AS input_tokens,

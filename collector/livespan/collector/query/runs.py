@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import msgspec
+
 from livespan.collector.query.engine import QueryEngine, Reading
-from livespan.collector.query.shapes import Reuse, RunSummary, ShownNode, ShownRun
+from livespan.collector.query.shapes import Reuse, RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.query.shown import Row, count_of, node_from_row, run_from_row, text_of
 from livespan.proto.errors import NotFound
 from livespan.proto.ids import trace_id
@@ -60,7 +62,9 @@ def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generat
             raise NotFound("there is no such run", subject=f"run {run_id}", hint="`livespan runs list` shows the runs.")
         is_held = _is_held(found[0], held)
         nodes = _nodes(reading, found[0], is_held=is_held)
-    return ShownRun(run=_summary(found[0], is_held=is_held), nodes=nodes)
+    summary = _summary(found[0], is_held=is_held)
+    detail = RunDetail(**msgspec.structs.asdict(summary), attempts=count_of(found[0], "attempts"))
+    return ShownRun(run=detail, nodes=nodes)
 
 
 def _summary(row: Row, *, is_held: bool) -> RunSummary:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Reuse", "RunSummary", "ShownError", "ShownNode", "ShownRun", "ShownTokens"]
+__all__ = ["Reuse", "RunDetail", "RunSummary", "ShownError", "ShownNode", "ShownRun", "ShownTokens"]
 
 Reuse: TypeAlias = str
 """RECORDED: answered from the record; RE-EXECUTED: run again by the newest attempt; IN DOUBT: an effect whose outcome
@@ -23,7 +23,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         nodes: tries of calls and scopes; an attempt's own node is not counted.
-        effects: tries of calls with a side effect.
+        effects: calls with a side effect, however often each was tried.
         in_doubt: effects whose outcome is not known.
     """
 
@@ -39,6 +39,16 @@ class RunSummary(msgspec.Struct, frozen=True):
     output_tokens: int
     started_at: str | None
     ended_at: str | None
+
+
+class RunDetail(RunSummary, frozen=True):
+    """One run by itself.
+
+    Attributes:
+        attempts: how many lives it has had, those that recorded no call included.
+    """
+
+    attempts: int
 
 
 class ShownError(msgspec.Struct, frozen=True):
@@ -113,5 +123,5 @@ class ShownNode(msgspec.Struct, frozen=True):
 class ShownRun(msgspec.Struct, frozen=True):
     """A run and its nodes, in the order in which they were started."""
 
-    run: RunSummary
+    run: RunDetail
     nodes: list[ShownNode]
