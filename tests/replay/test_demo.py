@@ -125,7 +125,7 @@ def test_a_person_is_shown_what_was_killed_what_came_of_it_and_what_to_try_next(
         "a second process was refused: it is run by pid ",
         "is shown as a CONFLICT",
         "All 12 scenarios kept their promises",
-        f"livespan runs list --home {home}",
+        f" runs list --home {home}",
     ):
         assert words in done.stdout
     assert not any(line.endswith("BROKEN") for line in done.stdout.splitlines())
