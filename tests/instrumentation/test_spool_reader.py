@@ -178,6 +178,27 @@ def test_only_sealed_and_acknowledged_segments_of_the_living_are_removed(spool: 
     writer.close()
 
 
+def test_news_are_told_from_none_without_opening_anything_again(spool: Path) -> None:
+    writer = new_writer(spool)
+    folder = folder_of(writer)
+    assert folder.has_news(), "nothing was acknowledged yet, so it must be looked for"
+    writer.append(b"1", b"", 1)
+    [first] = folder.entries()
+    folder.advance(first.end)
+    assert not folder.has_news()
+    writer.append(b"2", b"", 1)
+    assert folder.has_news()
+    [second] = folder.entries(folder.watermark())
+    folder.advance(second.end)
+    assert not folder.has_news()
+    writer.append(b"3", b"x" * (2 * MIB), 1)
+    assert folder.has_news(), "the segment is sealed: the writer has gone on in another"
+    folder.advance(list(folder.entries(folder.watermark()))[-1].end)
+    assert not folder.has_news()
+    folder.close()
+    writer.close()
+
+
 def test_a_dead_writers_folder_goes_when_all_is_acknowledged(spool: Path) -> None:
     writer = new_writer(spool)
     writer.append(b"1", b"", 1)

@@ -165,7 +165,11 @@ async def test_one_who_does_not_read_its_answers_is_cut_off_and_holds_up_nobody(
             if answered:
                 break
             await asyncio.sleep(0.01)
-        assert answered
+        assert answered, "who writes the log has waited for one who does not read"
+        replies = 0
+        while part := await asyncio.to_thread(connection.recv, 1 << 20):
+            replies += part.count(b"\0\x08")
+        assert replies < 20_000, "it was cut off"
     await listener.close()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from livespan.collector.history import History
@@ -93,7 +92,7 @@ class Context:
     """What services share.
 
     Attributes:
-        socket: path of the unix socket that the collector serves gRPC on.
+        target: gRPC target of the unix socket that the collector serves.
         append, append_here: the ways into the log, from the loop and from a thread.
         history: what is known of a run, from hot tier and lake together.
         indexed: waits until the hot tier has everything that was acknowledged when it is called.
@@ -108,7 +107,7 @@ class Context:
     settings: CollectorSettings
     clock: Clock
     protections: Protections
-    socket: Path
+    target: str
     append: Append
     append_here: AppendHere
     history: History

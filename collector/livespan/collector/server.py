@@ -177,7 +177,7 @@ class Collector:
             settings=settings,
             clock=self._clock,
             protections=self._protections,
-            socket=self._socket,
+            target=f"unix:{self._socket}",
             append=self._intake.append,
             append_here=self._intake.append_here,
             history=History(self._hot, reader, log),

@@ -4,8 +4,8 @@
     request             length (4 bytes, big-endian) ‖ IntendRequest
     reply               length (4 bytes, big-endian) ‖ 0 ‖ IntendReply    or    length ‖ 1 ‖ ErrorDetail
 
-An empty gRPC call between two Python processes takes about half a millisecond, which every effect would wait; this
-takes a tenth of it. It is a shortcut, not a second contract: the messages are the service's, and whoever cannot use
+An empty gRPC call between two Python processes takes half a millisecond and more, which every effect would wait; this
+takes a fraction of it (`make bench` has both). It is a shortcut, not a second contract: the messages are the service's, and whoever cannot use
 it (another machine, no such socket, a connection that broke) calls the service. Asking twice is safe, as the record
 is the same one.
 """
@@ -33,7 +33,7 @@ _UNIX: Final = "unix:"
 
 
 def intend_path(target: str) -> Path | None:
-    """Return the path of the socket that belongs to a gRPC target, None where it is not on this machine."""
+    """Return the path of the socket that belongs to a gRPC target, None where that is no unix socket."""
     return Path(f"{target.removeprefix(_UNIX)}.intend") if target.startswith(_UNIX) else None
 
 

@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,6 +19,7 @@ from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
 from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
 from livespan.proto.ids import trace_id
+from livespan.proto.intend_socket import intend_path
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
@@ -317,9 +317,13 @@ def register(server: grpc.aio.Server, context: Context) -> None:
         {"run_id": lease.run_id, "project": lease.project, "epoch": lease.epoch, "holder": str(lease.holder)}
         for lease in leases.live()
     ]
-    intends = IntendListener(Path(f"{context.socket}.intend"), context.append_here, service.admission)
-    context.starting.extend((service.start, intends.start))
-    context.closing.extend((service.close, intends.close))
+    context.starting.append(service.start)
+    context.closing.append(service.close)
+    path = intend_path(context.target)
+    if path is not None:
+        intends = IntendListener(path, context.append_here, service.admission)
+        context.starting.append(intends.start)
+        context.closing.append(intends.close)
 
 
 def _trace(ref: pb.RunRef) -> bytes:

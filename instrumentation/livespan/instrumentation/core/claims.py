@@ -34,7 +34,17 @@ class Claims:
         issued: those whose answer this life has seen: calls that bear them may begin.
     """
 
-    __slots__ = ("_doubts", "_insides", "_last_order", "_left", "_recorded", "history", "issued", "known")
+    __slots__ = (
+        "_doubts",
+        "_insides",
+        "_last_order",
+        "_left",
+        "_recorded",
+        "_unfinished",
+        "history",
+        "issued",
+        "known",
+    )
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -56,6 +66,7 @@ class Claims:
                 scope[key] = recorded
             elif self.in_doubt(recorded):
                 self._doubts[key] = recorded
+        self._unfinished = list(left)
         for path in left:
             top = CallKey(path[1:].partition("/")[0])
             if top in history.calls:
@@ -134,10 +145,12 @@ class Claims:
         """
         below = path if path == ROOT_SCOPE else path + "/"
         found: dict[str, int] = {}
-        for name, left in self._left.items():
-            if left and name != path and name.startswith(below) and not self._inside_a_call(name):
+        # What is left only ever gets less, so a checkpoint at the frontier looks at nothing.
+        self._unfinished = [name for name in self._unfinished if self._left[name]]
+        for name in self._unfinished:
+            if name != path and name.startswith(below) and not self._inside_a_call(name):
                 base, number = child_number(name[len(below) :].partition("/")[0])
-                orders = [recorded.order for recorded in list(left.values())]
+                orders = [recorded.order for recorded in list(self._left[name].values())]
                 if number < started.get(base, 0) and orders:
                     found[name] = min(orders)
         return found
