@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from livespan.instrumentation.call_site import CallSite, Told
 from livespan.instrumentation.core import Live, Recorded, Scope, mark
-from livespan.instrumentation.journal import CallSite, Told
 from livespan.proto.codec import decode, decode_exception, encode
 from livespan.proto.errors import RecordedError, Unrecordable
 from livespan.proto.ids import NodeId

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from livespan.instrumentation.branches import entered
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Request
 from livespan.instrumentation.core import FAIL, Fail, InDoubtPolicy, Probe, Retry
-from livespan.instrumentation.journal import CallSite
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.settings import agent_settings
 from livespan.proto.errors import InvalidInput

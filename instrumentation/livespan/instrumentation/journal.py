@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from livespan.instrumentation.core import InDoubtPolicy, Live, Scope
+from livespan.instrumentation.call_site import CallSite, Told
+from livespan.instrumentation.core import Live, Scope
 from livespan.instrumentation.outbound import EntryKind, encode_head
 from livespan.instrumentation.said_once import say_dropped
 from livespan.instrumentation.spool import Spool
@@ -28,88 +29,12 @@ from livespan.proto.node import NodeType
 from livespan.proto.record import RecordKind
 from livespan.proto.span import JournalSpan, Scalar, WireSpan, attribute_bytes, wire_span
 
-__all__ = ["RESERVE_BYTES", "CallSite", "Journal", "Told"]
+__all__ = ["RESERVE_BYTES", "Journal"]
 
 RESERVE_BYTES: Final = 16 * 1024
 """Room that a started record keeps for its end; a larger end is let past the caps."""
 _TRACEBACK_CHARS: Final = 8 * 1024
 _MESSAGE_CHARS: Final = 4 * 1024
-_OPERATIONS: Final = {NodeType.PROMPT: "chat", NodeType.TOOL: "execute_tool"}
-
-
-class CallSite(msgspec.Struct, frozen=True):
-    """What is the same for every call of one tool, step or model.
-
-    Attributes:
-        name: of the tool or step.
-        effect: whether it changes the world.
-        in_doubt: what to do where an earlier life started it and its outcome is not known.
-        not_done_on: error types that say that the effect did not happen.
-        fixed: serialised attributes of its records.
-        input_name, output_name: attributes that hold what goes in and what comes out.
-        as_scope: how it would be declared if it were a scope; "" where the user has declared nothing.
-        is_value: it makes a value (a time, an id) and calls nothing.
-    """
-
-    kind: NodeType
-    name: str
-    effect: bool
-    in_doubt: InDoubtPolicy
-    not_done_on: tuple[type[BaseException], ...]
-    fixed: bytes
-    input_name: str
-    output_name: str
-    as_scope: str = ""
-    is_value: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        kind: NodeType,
-        name: str,
-        *,
-        effect: bool,
-        in_doubt: InDoubtPolicy,
-        not_done_on: tuple[type[BaseException], ...] = (),
-        framework: str = "",
-        as_scope: str = "",
-        is_value: bool = False,
-    ) -> CallSite:
-        """Return a call site with its fixed attributes serialised."""
-        fixed: dict[str, Scalar] = {names.NODE_TYPE: kind.value}
-        tool = kind is NodeType.TOOL
-        if kind in _OPERATIONS:
-            fixed[names.OPERATION] = _OPERATIONS[kind]
-        if tool:
-            fixed[names.TOOL_NAME] = name
-        if effect:
-            fixed[names.EFFECT] = True
-        if framework:
-            fixed[names.FRAMEWORK] = framework
-        return cls(
-            kind,
-            name,
-            effect,
-            in_doubt,
-            not_done_on,
-            attribute_bytes(fixed),
-            names.TOOL_ARGUMENTS if tool else names.INPUT,
-            names.TOOL_RESULT if tool else names.OUTPUT,
-            as_scope,
-            is_value,
-        )
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What an answer says of itself beside its value.
-
-    Attributes:
-        attributes: tokens, model, provider and the like, by attribute name.
-        issued: ids of the calls that it asks for.
-    """
-
-    attributes: Mapping[str, Scalar] = {}
-    issued: tuple[str, ...] = ()
 
 
 _BRANCH: Final = attribute_bytes({names.NODE_TYPE: NodeType.BRANCH.value})

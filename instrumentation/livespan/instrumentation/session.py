@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from livespan.instrumentation.branches import CURRENT
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Answered, OpenCall, RecordedValue, Request, answer
 from livespan.instrumentation.core import (
     NOT_DONE,
@@ -34,7 +35,7 @@ from livespan.instrumentation.core import (
     says_not_done,
 )
 from livespan.instrumentation.divergence import with_difference
-from livespan.instrumentation.journal import CallSite, Journal
+from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.said_once import say_once
 from livespan.proto.clock import wall_ns

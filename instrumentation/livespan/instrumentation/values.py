@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Request
 from livespan.instrumentation.core import FAIL
-from livespan.instrumentation.journal import CallSite
 from livespan.instrumentation.run_block import active
 from livespan.proto.clock import random_float, random_uuid, wall_ns
 from livespan.proto.node import NodeType

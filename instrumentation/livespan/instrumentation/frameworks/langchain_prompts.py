@@ -15,9 +15,9 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from livespan.instrumentation.call_site import CallSite, Told
 from livespan.instrumentation.calls import Codec, Request
 from livespan.instrumentation.core import FAIL
-from livespan.instrumentation.journal import CallSite, Told
 from livespan.proto import attributes as names
 from livespan.proto.codec import decode, encode
 from livespan.proto.errors import Unrecordable

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeAlias
 
 from livespan.instrumentation.branches import entered
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Answered, Request
 from livespan.instrumentation.core import Scope
 from livespan.instrumentation.frameworks.langchain_prompts import streamed_prompt
 from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
-from livespan.instrumentation.journal import CallSite
 from livespan.instrumentation.session import Session
 
 __all__ = ["recording_astream", "recording_stream"]

@@ -21,12 +21,12 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import _format_output  # pyright: ignore[reportPrivateUsage]  # what `run` itself ends with
 from langgraph.errors import GraphBubbleUp
 
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Codec, Request
 from livespan.instrumentation.decorators import is_recorded
 from livespan.instrumentation.frameworks.langchain_prompts import FRAMEWORK
 from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
 from livespan.instrumentation.frameworks.tool_sites import tool_site
-from livespan.instrumentation.journal import CallSite
 from livespan.proto.codec import decode, encode, register_codec
 
 __all__ = ["hold_sends", "recording_arun", "recording_run"]

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
+from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.core import FAIL
 from livespan.instrumentation.decorators import InDoubtSetting, policy
-from livespan.instrumentation.journal import CallSite
 from livespan.proto.node import NodeType
 
 __all__ = ["configure", "forget", "tool_site"]
