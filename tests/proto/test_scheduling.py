@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import threading
 
-from livespan.proto.scheduling import take_turns, wake_at_once
+from livespan.proto.scheduling import take_turns, taking_turns, wake_at_once
 
 
 def test_a_thread_and_those_that_it_starts_take_turns_until_one_is_waited_for() -> None:
@@ -27,3 +27,21 @@ def test_a_thread_and_those_that_it_starts_take_turns_until_one_is_waited_for() 
     thread.join(10)
     assert policies == [os.SCHED_BATCH, os.SCHED_OTHER, os.SCHED_BATCH]
     assert os.sched_getscheduler(0) == before
+
+
+def test_a_thread_takes_turns_for_one_piece_of_work_and_is_ordinary_again() -> None:
+    policies: list[int] = []
+
+    def agents_own() -> None:
+        with taking_turns():
+            policies.append(os.sched_getscheduler(0))
+        policies.append(os.sched_getscheduler(0))
+        take_turns()  # by somebody else's choice
+        with taking_turns():
+            pass
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=agents_own)
+    thread.start()
+    thread.join(10)
+    assert policies == [os.SCHED_BATCH, os.SCHED_OTHER, os.SCHED_BATCH]

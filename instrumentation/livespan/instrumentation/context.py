@@ -6,7 +6,7 @@ from livespan.instrumentation.branches import current
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.session import SESSIONS
 from livespan.proto import attributes as names
-from livespan.proto.clock import random_hex
+from livespan.proto.clock import random_id
 from livespan.proto.codec import encode
 from livespan.proto.errors import Closed, InvalidInput
 from livespan.proto.span import Scalar
@@ -25,7 +25,7 @@ def checkpoint(state: bytes | bytearray | memoryview) -> str:
     """
     data = _as_bytes(state)
     session, scope = active()
-    checkpoint_id = random_hex(8)
+    checkpoint_id = random_id()
     session.checkpoint(scope, checkpoint_id, data)
     return checkpoint_id
 

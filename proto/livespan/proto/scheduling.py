@@ -8,14 +8,31 @@ and on a busy machine each of those costs an agent half a millisecond in the mid
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-__all__ = ["take_turns", "wake_at_once"]
+__all__ = ["take_turns", "taking_turns", "wake_at_once"]
 
 
 def take_turns() -> None:
     """Let the calling thread, and each that it starts from now on, take the processor from nobody."""
     _schedule(os.SCHED_BATCH)
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """Take the processor from nobody within the block: for long work of an agent's own threads.
+
+    A thread that somebody set apart (real-time, idle) stays as it is.
+    """
+    ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
+    if ordinary:
+        take_turns()
+    try:
+        yield
+    finally:
+        if ordinary:
+            wake_at_once()
 
 
 def wake_at_once() -> None:

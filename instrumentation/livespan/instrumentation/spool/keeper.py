@@ -1,7 +1,8 @@
 """The keeper: the thread that makes each writer's next segment ahead of time, and lets go of acknowledged ones.
 
-It makes segments without the lock that guards the writers (allocating and faulting in 16 MiB takes milliseconds),
-and offers each under it. What the writer had to make itself meanwhile is small, and comes before it in the stream.
+It makes segments without the lock that guards the writers (allocating and faulting in 16 MiB takes milliseconds, in
+which it takes the processor from nobody), and offers each under it. What the writer had to make itself meanwhile is
+small, and comes before it in the stream.
 
 It is started and nudged from within appends, which may run in a signal handler or in `__del__`: so it is a bare
 `_thread` thread (`threading.Thread.start` takes locks that the interrupted code may hold) and its bell is a
@@ -18,6 +19,7 @@ from typing import Final, Protocol, TypeVar
 
 from livespan.instrumentation.spool.segment import Segment
 from livespan.instrumentation.spool.writer import SpoolWriter
+from livespan.proto.scheduling import taking_turns
 
 __all__ = ["Keeper", "Kept"]
 
@@ -95,7 +97,8 @@ class Keeper:
             return not writer.retains
         segment: Segment | None = None
         try:
-            segment = writer.prepare_spare()
+            with taking_turns():
+                segment = writer.prepare_spare()
         finally:
             made = segment
             accepted = self._kept.guarded(lambda depth: not self._kept.closed and writer.offer(made))
