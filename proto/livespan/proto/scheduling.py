@@ -8,7 +8,7 @@ and on a busy machine each of those costs an agent half a millisecond in the mid
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 __all__ = ["take_turns", "taking_turns", "wake_at_once"]
@@ -20,7 +20,7 @@ def take_turns() -> None:
 
 
 @contextmanager
-def taking_turns() -> Iterator[None]:
+def taking_turns() -> Generator[None]:
     """Take the processor from nobody within the block: for long work of an agent's own threads.
 
     A thread that somebody set apart (real-time, idle) stays as it is.
