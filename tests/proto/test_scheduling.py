@@ -33,6 +33,7 @@ def test_a_thread_takes_turns_for_one_piece_of_work_and_is_ordinary_again() -> N
     policies: list[int] = []
 
     def agents_own() -> None:
+        wake_at_once()
         with taking_turns():
             policies.append(os.sched_getscheduler(0))
         policies.append(os.sched_getscheduler(0))
