@@ -14,6 +14,16 @@ from livespan.proto.errors import InDoubt, InvalidInput, RecordedError, RunStopp
 ran: list[object] = []
 
 
+@dataclass(frozen=True)
+class Wallet:
+    owner: str
+
+    @ls.tool
+    def charge(self, cents: int) -> str:
+        del cents
+        return self.owner
+
+
 @pytest.fixture(autouse=True)
 def nothing_ran() -> None:
     ran.clear()
@@ -82,6 +92,64 @@ def test_a_key_identifies_a_call_in_place_of_its_arguments(shared: LiveHome) -> 
 
     assert lives(shared, "key", lambda: ship("o-1", 1), lambda: ship("o-1", 2)) == [1, 1]
     assert ran == ["o-1"]
+
+
+def test_an_ignored_argument_that_no_codec_holds_is_left_out_of_the_record(shared: LiveHome) -> None:
+    @ls.tool(ignore=("client",))
+    def send(client: object, to: str) -> str:
+        ran.append(to)
+        return to
+
+    told = lives(shared, "ignored client", lambda: send(object(), "ann"), lambda: send(object(), "ann"))
+    assert (told, ran) == (["ann", "ann"], ["ann"])
+    [_, changed] = lives(shared, "ignored client 2", lambda: send(object(), "ann"), lambda: send(object(), "bob"))
+    assert isinstance(changed, RunStopped)
+
+
+def test_a_method_is_a_tool_whatever_its_object_is(shared: LiveHome) -> None:
+    class Shop:
+        @ls.tool
+        def charge(self, cents: int) -> int:
+            ran.append(cents)
+            return cents
+
+        @classmethod
+        @ls.step
+        def think(cls, question: str) -> str:
+            ran.append(question)
+            return question.upper()
+
+    def life() -> tuple[int, str]:
+        return Shop().charge(7), Shop.think("a")
+
+    assert lives(shared, "method", life, life) == [(7, "A"), (7, "A")]
+    assert ran == [7, "a"]
+
+
+def test_a_methods_object_that_a_codec_holds_tells_calls_apart(shared: LiveHome) -> None:
+    [first, changed] = lives(shared, "wallet", lambda: Wallet("ann").charge(7), lambda: Wallet("bob").charge(7))
+    assert first == "ann"
+    assert isinstance(changed, RunStopped)
+
+
+def test_who_is_refused_is_told_which_call_and_whether_it_was_made(shared: LiveHome) -> None:
+    @ls.tool
+    def find(what: object) -> object:
+        ran.append(what)
+        return object()
+
+    with shared.run("named"):
+        with pytest.raises(Unrecordable, match=r"arguments\.what: .*: find was not called"):
+            find(object())
+        assert ran == []
+        with pytest.raises(Unrecordable, match="find was done, and its result cannot be recorded"):
+            find(1)
+        assert ran == [1]
+
+
+def test_a_step_of_an_unknown_type_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(InvalidInput, match="PROMPT, MEMORY, BRANCH"):
+        ls.step(type="TOOL")  # type: ignore[call-overload]  # what is tested
 
 
 def test_an_ignored_argument_that_is_none_of_the_tools_is_refused_where_it_is_declared() -> None:

@@ -340,3 +340,19 @@ def test_a_collector_killed_in_the_middle_of_a_run_is_followed_by_one_that_keeps
         assert [charge(cents) for cents in (1, 2, 3)] == [{"paid": cents} for cents in (1, 2, 3)]
         assert (run.attempt, run.finished, run.reused) == (2, True, 3)
     assert ran == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"id": 5}, "id is 5"),
+        ({"id": "r", "session": 5}, "session is 5"),
+        ({"id": "r", "tags": {"a": 5}}, "tag 'a' is 5"),
+        ({"id": "r", "tags": {5: "a"}}, "tag 5 is 5"),
+        ({"id": "r", "tags": ["a"]}, "tags is"),
+        ({"id": "a\nb"}, "control characters"),
+    ],
+)
+def test_a_run_of_anything_but_words_is_refused_before_it_is_opened(given: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        ls.run(**given)  # type: ignore[arg-type]  # what is tested

@@ -17,7 +17,8 @@ from livespan.instrumentation.calls import Request
 from livespan.instrumentation.core import FAIL, Fail, InDoubtPolicy, Probe, Retry
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.settings import agent_settings
-from livespan.proto.errors import InvalidInput
+from livespan.proto.codec import encode
+from livespan.proto.errors import InvalidInput, Unrecordable
 from livespan.proto.node import NodeType
 
 __all__ = ["InDoubtSetting", "bind", "is_recorded", "policy", "step", "tool"]
@@ -27,6 +28,7 @@ _R = TypeVar("_R")
 _Bind: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]
 InDoubtSetting: TypeAlias = Literal["fail", "retry"] | Fail | Retry | Callable[..., Any]
 """`"fail"`, `"retry"`, `Retry(within_s=...)`, or a probe: `probe(key, *args, **kwargs)` -> result or NOT_DONE."""
+_STEP_TYPES: Final = ("PROMPT", "MEMORY", "BRANCH")
 _MARK: Final = "__livespan_recorded__"
 _PLAIN_KINDS: Final = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
@@ -68,7 +70,8 @@ def tool(
         in_doubt: what to do where an earlier life started it and its outcome is not known; default "fail".
         not_done_on: errors which say that the effect did not happen (beside NotDone).
         key: returns what identifies a call, from its arguments; instead of all of them.
-        ignore: names of arguments that do not identify a call.
+        ignore: names of arguments that do not identify a call; where no codec holds one, it is not recorded either. So
+            it is with the `self` of a method.
         scope: it calls other steps: it is entered in every life, and only they are answered.
     """
 
@@ -110,6 +113,8 @@ def step(
         type: what it is. A BRANCH is entered in every life, and must be given no side effect of its own.
         name, key, ignore: as of `tool`.
     """
+    if type not in _STEP_TYPES:
+        raise InvalidInput(f"{type!r} is no type of a step", subject="step", hint=f"Use {', '.join(_STEP_TYPES)}.")
     kind = NodeType(type)
 
     def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,8 +198,13 @@ def _recorded(
     if unknown:
         raise InvalidInput(f"ignore names no argument of it: {', '.join(sorted(unknown))}", subject=name)
 
+    optional = (*ignore, *_receiver(function))
+
     def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         value = binder(args, kwargs)
+        for word in optional:
+            if not _is_recordable(value[word]):
+                del value[word]
         seen: object = None
         if key is not None:
             seen = key(*args, **kwargs)
@@ -218,6 +228,21 @@ def _recorded(
         return session.call(scope, site, request(args, kwargs), functools.partial(function, *args, **kwargs))
 
     return _marked(recorded)
+
+
+def _receiver(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the name of a method's own object among its parameters, () for a function."""
+    first = next(iter(inspect.signature(function).parameters), "")
+    around = function.__qualname__.rpartition(".")[0]
+    return (first,) if first in ("self", "cls") and around and not around.endswith("<locals>") else ()
+
+
+def _is_recordable(value: object) -> bool:
+    try:
+        encode(value)
+    except Unrecordable:
+        return False
+    return True
 
 
 def _refuse_generators(function: Callable[..., Any], name: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 from livespan.instrumentation.branches import CURRENT, current
 from livespan.instrumentation.core import Scope
@@ -209,9 +209,22 @@ def run(
             hint='if_finished is "return", "raise" or "new"; on_unreachable is "fail" or "spool".',
         )
     run_id = id if id is not None else settings.run_id or f"auto-{random_hex(6)}"
+    _refuse_others_than_words(id=run_id, session=session, tags=tags)
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
     return Run(settings, run_id, session, tags or {}, if_finished)
+
+
+def _refuse_others_than_words(*, tags: object, **words: object) -> None:
+    """Raise InvalidInput, before anything is opened, for what the caller's type checker would have refused."""
+    if tags is not None:
+        if not isinstance(tags, Mapping):
+            raise InvalidInput(f"tags is {tags!r}", subject="run", hint='Give a mapping: tags={"tier": "gold"}.')
+        for key, value in cast("Mapping[object, object]", tags).items():
+            words[f"tag {key!r}"] = value if isinstance(key, str) else key
+    for word, value in words.items():
+        if not isinstance(value, str):
+            raise InvalidInput(f"{word} is {value!r}, and must be a str", subject="run", hint="Use str(...).")
 
 
 _implicit: list[Run] = []

@@ -211,8 +211,11 @@ class Session:
         self._check()
         if self._inside and scope.parent is not None:
             self._say_if_composite(scope, site)
-        data = encode_input(request.value)
-        seen = data if request.seen is None else encode_input(request.seen)
+        try:
+            data = encode_input(request.value)
+            seen = data if request.seen is None else encode_input(request.seen)
+        except Unrecordable as error:
+            raise _of(error, f"{site.name} was not called") from None
         digest = input_digest(seen)
         call = Call(site.kind, site.name, digest, site.effect, request.call_id, site.in_doubt)
         now = wall_ns()
@@ -296,7 +299,7 @@ class Session:
         except Unrecordable as error:
             self.journal.ended_unrecordable(scope, site, live, str(error), begun.started_ns)
             self.core.done(live)
-            raise
+            raise _of(error, f"{site.name} was done, and its result cannot be recorded") from None
         told = begun.codec.told(result)
         self._write_end(begun, lambda: self.journal.ended(scope, site, live, data, told, begun.notes, begun.started_ns))
         try:
@@ -361,6 +364,11 @@ class Session:
     def _explained(self, stop: ProgramChanged, asked: bytes | None) -> Stop:
         """Return the stop with the first difference of the inputs in its message."""
         return with_difference(stop, asked, self._fetch)
+
+
+def _of(error: Unrecordable, what: str) -> Unrecordable:
+    """Return the error with what it means for the call."""
+    return Unrecordable(f"{error.message}: {what}", subject=error.subject, hint=error.hint)
 
 
 def _pool() -> ThreadPoolExecutor:
