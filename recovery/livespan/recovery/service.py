@@ -142,6 +142,18 @@ class RecoveryService(RecoveryServicer):
     async def Resolve(self, request: pb.ResolveRequest, context: _Call) -> pb.ResolveReply:
         return await _answer(context, self._resolve(request))
 
+    async def Plan(self, request: pb.PlanRequest, context: _Call) -> pb.PlanReply:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Plan")
+        return pb.PlanReply()
+
+    async def Interrupted(self, request: pb.InterruptedRequest, context: _Call) -> pb.InterruptedReply:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Interrupted")
+        return pb.InterruptedReply()
+
+    async def Cancel(self, request: pb.CancelRequest, context: _Call) -> pb.CancelReply:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Cancel")
+        return pb.CancelReply()
+
     async def _grant(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         if not request.run.run_id or not request.run.project:
             raise InvalidInput("a run needs a project and an id", hint="Give both in HoldRequest.run.")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias, TypeVar
 
+import grpc
 import grpc.aio
 import msgspec
 
@@ -113,6 +114,10 @@ class QueryService(QueryServicer):
                 await asyncio.wait([work], timeout=_INTERRUPT_S)
             self._answers.discard(answer)
             answer.close()
+
+    async def Tail(self, request: pb.TailRequest, context: _Call) -> AsyncIterator[pb.JsonReply]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Tail")
+        yield pb.JsonReply()
 
     async def _read(self, context: _Call, read: Callable[[], object]) -> pb.JsonReply:
         self._activity()

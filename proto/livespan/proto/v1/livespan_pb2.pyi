@@ -103,9 +103,12 @@ class Attempt(google.protobuf.message.Message):
     FINGERPRINT_FIELD_NUMBER: builtins.int
     SESSION_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
     cwd: builtins.str
     fingerprint: builtins.str
     session: builtins.str
+    user: builtins.str
+    """on whose behalf, where the program said so"""
     @property
     def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
@@ -121,8 +124,9 @@ class Attempt(google.protobuf.message.Message):
         fingerprint: builtins.str = ...,
         session: builtins.str = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        user: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cwd", b"cwd", "environment", b"environment", "fingerprint", b"fingerprint", "session", b"session", "tags", b"tags"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cwd", b"cwd", "environment", b"environment", "fingerprint", b"fingerprint", "session", b"session", "tags", b"tags", "user", b"user"]) -> None: ...
 
 global___Attempt = Attempt
 
@@ -173,6 +177,7 @@ class HoldReply(google.protobuf.message.Message):
     LEASE_S_FIELD_NUMBER: builtins.int
     FINISHED_FIELD_NUMBER: builtins.int
     TAIL_UNKNOWN_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     attempt: builtins.int
     generation: builtins.int
@@ -181,6 +186,8 @@ class HoldReply(google.protobuf.message.Message):
     """the run's root has ended with success"""
     tail_unknown: builtins.bool
     """the last holder died and its spool was not seen since"""
+    cancelled: builtins.bool
+    """the run was cancelled: nothing may be started; said in a renewal too"""
     def __init__(
         self,
         *,
@@ -190,8 +197,9 @@ class HoldReply(google.protobuf.message.Message):
         lease_s: builtins.float = ...,
         finished: builtins.bool = ...,
         tail_unknown: builtins.bool = ...,
+        cancelled: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "epoch", b"epoch", "finished", b"finished", "generation", b"generation", "lease_s", b"lease_s", "tail_unknown", b"tail_unknown"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancelled", b"cancelled", "epoch", b"epoch", "finished", b"finished", "generation", b"generation", "lease_s", b"lease_s", "tail_unknown", b"tail_unknown"]) -> None: ...
 
 global___HoldReply = HoldReply
 
@@ -608,22 +616,187 @@ class ResolveReply(google.protobuf.message.Message):
 global___ResolveReply = ResolveReply
 
 @typing.final
-class ListRunsRequest(google.protobuf.message.Message):
+class PlanRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> global___RunRef: ...
+    def __init__(
+        self,
+        *,
+        run: global___RunRef | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+global___PlanRequest = PlanRequest
+
+@typing.final
+class PlanReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: builtins.int
+    json: builtins.bytes
+    def __init__(
+        self,
+        *,
+        json: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["json", b"json"]) -> None: ...
+
+global___PlanReply = PlanReply
+
+@typing.final
+class InterruptedRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROJECT_FIELD_NUMBER: builtins.int
+    project: builtins.str
+    """"" = all"""
+    def __init__(
+        self,
+        *,
+        project: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["project", b"project"]) -> None: ...
+
+global___InterruptedRequest = InterruptedRequest
+
+@typing.final
+class InterruptedRun(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
+    status: builtins.str
+    """interrupted | in_doubt | failed"""
+    attempts: builtins.int
+    """how many lives it has had"""
+    @property
+    def run(self) -> global___RunRef: ...
+    @property
+    def attempt(self) -> global___Attempt:
+        """of its newest life"""
+
+    def __init__(
+        self,
+        *,
+        run: global___RunRef | None = ...,
+        attempt: global___Attempt | None = ...,
+        status: builtins.str = ...,
+        attempts: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["attempt", b"attempt", "run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "run", b"run", "status", b"status"]) -> None: ...
+
+global___InterruptedRun = InterruptedRun
+
+@typing.final
+class InterruptedReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InterruptedRun]: ...
+    def __init__(
+        self,
+        *,
+        runs: collections.abc.Iterable[global___InterruptedRun] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["runs", b"runs"]) -> None: ...
+
+global___InterruptedReply = InterruptedReply
+
+@typing.final
+class CancelRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    by: builtins.str
+    """who says so"""
+    @property
+    def run(self) -> global___RunRef: ...
+    def __init__(
+        self,
+        *,
+        run: global___RunRef | None = ...,
+        by: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "run", b"run"]) -> None: ...
+
+global___CancelRequest = CancelRequest
+
+@typing.final
+class CancelReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_SEQ_FIELD_NUMBER: builtins.int
+    HELD_FIELD_NUMBER: builtins.int
+    log_seq: builtins.int
+    held: builtins.bool
+    """a process runs it now, and will be told at its next renewal"""
+    def __init__(
+        self,
+        *,
+        log_seq: builtins.int = ...,
+        held: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["held", b"held", "log_seq", b"log_seq"]) -> None: ...
+
+global___CancelReply = CancelReply
+
+@typing.final
+class ListRunsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class TagsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    PROJECT_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
     project: builtins.str
     """"" = all"""
     limit: builtins.int
     """0 = all"""
+    status: builtins.str
+    """"" = all"""
+    session: builtins.str
+    """"" = all"""
+    @property
+    def tags(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """each must be there"""
+
     def __init__(
         self,
         *,
         project: builtins.str = ...,
         limit: builtins.int = ...,
+        status: builtins.str = ...,
+        session: builtins.str = ...,
+        tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["limit", b"limit", "project", b"project"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["limit", b"limit", "project", b"project", "session", b"session", "status", b"status", "tags", b"tags"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -653,6 +826,26 @@ class StatusRequest(google.protobuf.message.Message):
     ) -> None: ...
 
 global___StatusRequest = StatusRequest
+
+@typing.final
+class TailRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    project: builtins.str
+    """"" = all"""
+    run_id: builtins.str
+    """"" = all"""
+    def __init__(
+        self,
+        *,
+        project: builtins.str = ...,
+        run_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["project", b"project", "run_id", b"run_id"]) -> None: ...
+
+global___TailRequest = TailRequest
 
 @typing.final
 class JsonReply(google.protobuf.message.Message):

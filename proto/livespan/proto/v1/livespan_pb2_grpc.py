@@ -69,6 +69,21 @@ class RecoveryStub(object):
                 request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ResolveRequest.SerializeToString,
                 response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ResolveReply.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/livespan.proto.v1.Recovery/Plan',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanReply.FromString,
+                _registered_method=True)
+        self.Interrupted = channel.unary_unary(
+                '/livespan.proto.v1.Recovery/Interrupted',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/livespan.proto.v1.Recovery/Cancel',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelReply.FromString,
+                _registered_method=True)
 
 
 class RecoveryServicer(object):
@@ -118,6 +133,27 @@ class RecoveryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Plan(self, request, context):
+        """What a resumed run would do with each node, for people and pages: the JSON of `livespan plan RUN -o json`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Interrupted(self, request, context):
+        """The runs that stopped before their end and are held by nobody, and how each was started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Say that a run shall start nothing any more: a running one is stopped at its next step, a dead one is not resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecoveryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +186,21 @@ def add_RecoveryServicer_to_server(servicer, server):
                     servicer.Resolve,
                     request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ResolveRequest.FromString,
                     response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ResolveReply.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanReply.SerializeToString,
+            ),
+            'Interrupted': grpc.unary_unary_rpc_method_handler(
+                    servicer.Interrupted,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -323,6 +374,87 @@ class Recovery(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livespan.proto.v1.Recovery/Plan',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.PlanReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Interrupted(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livespan.proto.v1.Recovery/Interrupted',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livespan.proto.v1.Recovery/Cancel',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class QueryStub(object):
     """Missing associated documentation comment in .proto file."""
@@ -351,6 +483,11 @@ class QueryStub(object):
         self.Status = channel.unary_unary(
                 '/livespan.proto.v1.Query/Status',
                 request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StatusRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.FromString,
+                _registered_method=True)
+        self.Tail = channel.unary_stream(
+                '/livespan.proto.v1.Query/Tail',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.TailRequest.SerializeToString,
                 response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.FromString,
                 _registered_method=True)
 
@@ -384,6 +521,13 @@ class QueryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tail(self, request, context):
+        """Each record as it is indexed, as JSON lines, until the caller hangs up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -405,6 +549,11 @@ def add_QueryServicer_to_server(servicer, server):
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
                     request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StatusRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.SerializeToString,
+            ),
+            'Tail': grpc.unary_stream_rpc_method_handler(
+                    servicer.Tail,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.TailRequest.FromString,
                     response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.SerializeToString,
             ),
     }
@@ -514,6 +663,33 @@ class Query(object):
             target,
             '/livespan.proto.v1.Query/Status',
             livespan_dot_proto_dot_v1_dot_livespan__pb2.StatusRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/livespan.proto.v1.Query/Tail',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.TailRequest.SerializeToString,
             livespan_dot_proto_dot_v1_dot_livespan__pb2.JsonReply.FromString,
             options,
             channel_credentials,

@@ -64,6 +64,24 @@ class RecoveryStub:
     ]
     """Settle doubt about an effect by hand."""
 
+    Plan: grpc.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.PlanRequest,
+        livespan.proto.v1.livespan_pb2.PlanReply,
+    ]
+    """What a resumed run would do with each node, for people and pages: the JSON of `livespan plan RUN -o json`."""
+
+    Interrupted: grpc.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.InterruptedRequest,
+        livespan.proto.v1.livespan_pb2.InterruptedReply,
+    ]
+    """The runs that stopped before their end and are held by nobody, and how each was started."""
+
+    Cancel: grpc.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.CancelRequest,
+        livespan.proto.v1.livespan_pb2.CancelReply,
+    ]
+    """Say that a run shall start nothing any more: a running one is stopped at its next step, a dead one is not resumed."""
+
 class RecoveryAsyncStub:
     Hold: grpc.aio.StreamStreamMultiCallable[
         livespan.proto.v1.livespan_pb2.HoldRequest,
@@ -104,6 +122,24 @@ class RecoveryAsyncStub:
         livespan.proto.v1.livespan_pb2.ResolveReply,
     ]
     """Settle doubt about an effect by hand."""
+
+    Plan: grpc.aio.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.PlanRequest,
+        livespan.proto.v1.livespan_pb2.PlanReply,
+    ]
+    """What a resumed run would do with each node, for people and pages: the JSON of `livespan plan RUN -o json`."""
+
+    Interrupted: grpc.aio.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.InterruptedRequest,
+        livespan.proto.v1.livespan_pb2.InterruptedReply,
+    ]
+    """The runs that stopped before their end and are held by nobody, and how each was started."""
+
+    Cancel: grpc.aio.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.CancelRequest,
+        livespan.proto.v1.livespan_pb2.CancelReply,
+    ]
+    """Say that a run shall start nothing any more: a running one is stopped at its next step, a dead one is not resumed."""
 
 class RecoveryServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -158,6 +194,30 @@ class RecoveryServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[livespan.proto.v1.livespan_pb2.ResolveReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.ResolveReply]]:
         """Settle doubt about an effect by hand."""
 
+    @abc.abstractmethod
+    def Plan(
+        self,
+        request: livespan.proto.v1.livespan_pb2.PlanRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[livespan.proto.v1.livespan_pb2.PlanReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.PlanReply]]:
+        """What a resumed run would do with each node, for people and pages: the JSON of `livespan plan RUN -o json`."""
+
+    @abc.abstractmethod
+    def Interrupted(
+        self,
+        request: livespan.proto.v1.livespan_pb2.InterruptedRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[livespan.proto.v1.livespan_pb2.InterruptedReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.InterruptedReply]]:
+        """The runs that stopped before their end and are held by nobody, and how each was started."""
+
+    @abc.abstractmethod
+    def Cancel(
+        self,
+        request: livespan.proto.v1.livespan_pb2.CancelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[livespan.proto.v1.livespan_pb2.CancelReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.CancelReply]]:
+        """Say that a run shall start nothing any more: a running one is stopped at its next step, a dead one is not resumed."""
+
 def add_RecoveryServicer_to_server(servicer: RecoveryServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
 class QueryStub:
@@ -184,6 +244,12 @@ class QueryStub:
     ]
     """What the collector is and how it stands: version, home, leases, log, backlog."""
 
+    Tail: grpc.UnaryStreamMultiCallable[
+        livespan.proto.v1.livespan_pb2.TailRequest,
+        livespan.proto.v1.livespan_pb2.JsonReply,
+    ]
+    """Each record as it is indexed, as JSON lines, until the caller hangs up."""
+
 class QueryAsyncStub:
     ListRuns: grpc.aio.UnaryUnaryMultiCallable[
         livespan.proto.v1.livespan_pb2.ListRunsRequest,
@@ -206,6 +272,12 @@ class QueryAsyncStub:
         livespan.proto.v1.livespan_pb2.JsonReply,
     ]
     """What the collector is and how it stands: version, home, leases, log, backlog."""
+
+    Tail: grpc.aio.UnaryStreamMultiCallable[
+        livespan.proto.v1.livespan_pb2.TailRequest,
+        livespan.proto.v1.livespan_pb2.JsonReply,
+    ]
+    """Each record as it is indexed, as JSON lines, until the caller hangs up."""
 
 class QueryServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -237,5 +309,13 @@ class QueryServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[livespan.proto.v1.livespan_pb2.JsonReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.JsonReply]]:
         """What the collector is and how it stands: version, home, leases, log, backlog."""
+
+    @abc.abstractmethod
+    def Tail(
+        self,
+        request: livespan.proto.v1.livespan_pb2.TailRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[livespan.proto.v1.livespan_pb2.JsonReply], collections.abc.AsyncIterator[livespan.proto.v1.livespan_pb2.JsonReply]]:
+        """Each record as it is indexed, as JSON lines, until the caller hangs up."""
 
 def add_QueryServicer_to_server(servicer: QueryServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
