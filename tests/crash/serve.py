@@ -1,4 +1,6 @@
-"""A collector that can be paused and made small: `python -m tests.crash.serve --home H --pauses P ...`."""
+"""A collector that can be paused, made small, and given a bad machine:
+`python -m tests.crash.serve --home H --pauses P ... [--trouble eio:SEED | clock:SEED]`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from tests.crash import mutations
 from tests.crash.pausing import PauseHook
+from tests.crash.trouble import Trouble
 
 from livespan.collector.commands.serve import run_collector
 from livespan.collector.context import Protections
@@ -44,12 +47,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--publish-s", type=float, default=0.2)
     parser.add_argument("--lease-s", type=float, default=15.0)
     parser.add_argument("--without", default="")
+    parser.add_argument("--trouble", default="")
     told = parser.parse_args(arguments)
+    trouble = Trouble.told(told.trouble, told.pauses)
     mutations.in_collector(told.without)
     collector = Collector(
         Home(told.home),
         CollectorSettings(segment_bytes=told.segment_bytes, publish_s=told.publish_s, lease_s=told.lease_s),
         faults=counting_recycles(told.pauses),
+        clock=trouble.clock,
+        disk=trouble.disk,
         protections=Protections(fencing=told.without != "fencing"),
         log_protections=LogProtections(reuse_number=told.without != "reuse-number"),
     )

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -50,6 +51,10 @@ class CollectorShape:
     publish_s: float = 0.2
     lease_s: float = 15.0
     without: str = ""
+    trouble: str = ""
+    """What the machine does to it: see serve.py."""
+    alone: bool = False
+    """Agents are told where it is, so that they wait for it and start none of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Stage:
     Attributes:
         collectors_killed: how many kills took a collector: after one, a program that is opening its run may
             have to be started again.
+        refuses: the machine is bad: programs are refused now and then, and are started again.
     """
 
     def __init__(self, folder: Path, shape: CollectorShape | None = None) -> None:
@@ -91,6 +97,9 @@ class Stage:
         self.pauses = folder / "pauses"
         self.shape = shape or CollectorShape()
         self.collectors_killed = 0
+        self.refuses = False
+        self._unsupervised = threading.Event()
+        self._environment: dict[str, str] = {}
         self._started: list[subprocess.Popen[bytes]] = []
         self.pauses.mkdir(parents=True, exist_ok=True)
         self.home.create()
@@ -102,12 +111,23 @@ class Stage:
         shape = self.shape
         words = ["--home", str(self.home.root), "--pauses", str(self.pauses), "--without", shape.without]
         words += ["--segment-bytes", str(shape.segment_bytes), "--publish-s", str(shape.publish_s)]
-        words += ["--lease-s", str(shape.lease_s)]
+        words += ["--lease-s", str(shape.lease_s), "--trouble", shape.trouble]
         self._launch(
             "tests.crash.serve",
             "collector",
             words,
         )
+
+    def supervise(self) -> None:
+        """From here on do what an operator's supervisor does: start a collector again that has left."""
+        self.refuses = True
+
+        def look() -> None:
+            while not self._unsupervised.wait(0.1):
+                if not self.pids("collector"):
+                    self.start_collector()
+
+        threading.Thread(target=look, daemon=True).start()
 
     def start_drain(self) -> None:
         """Start a drain; on a log of small segments one that sends small requests."""
@@ -120,7 +140,9 @@ class Stage:
         """Start collector and drain, and wait for the collector."""
         self.start_collector()
         self.start_drain()
-        self.wait_for_collector()
+        target = self.wait_for_collector()
+        if self.shape.alone:
+            self._environment["LIVESPAN_ENDPOINT"] = target
 
     def start_agent(self, run: str, shape: str, seed: int, *, without: str = "") -> Agent:
         """Start the program, in a session of its own, so that its forks can be killed with it."""
@@ -238,6 +260,7 @@ class Stage:
 
     def stop_collector(self) -> None:
         """End the collector by SIGTERM: it publishes what it has."""
+        self._unsupervised.set()
         for pid in self.pids("collector"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -249,6 +272,7 @@ class Stage:
 
     def close(self) -> None:
         """Kill what is left."""
+        self._unsupervised.set()
         for process in self._started:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
@@ -285,6 +309,7 @@ class Stage:
                 stderr=output,
                 start_new_session=True,
                 cwd=ROOT,
+                env={**os.environ, **self._environment},
             )
         self._started.append(process)
         return process

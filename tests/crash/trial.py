@@ -33,6 +33,13 @@ _LIVES: Final = 60
 _AT_STEP_S: Final = 4.0
 _RUN_S: Final = 60.0
 _AGENT_STEPS: Final = ("llm", "between", "intent.", "effect", "after", "append")
+_OPENING: Final = ("lease.granted", "lease.recorded")
+"""Steps that come before a life has begun."""
+_SLOW: Final = {"log.segment_created": 10.0, "lease.before_release": _RUN_S, "lease.released": _RUN_S, "log.recycle": 10.0}
+"""Seconds to wait for steps that come at a life's end, or when its records are published."""
+_LATER: Final = ("drain.deleted", "log.segment_created", "log.recycle")
+"""Steps that come when the program has ended."""
+_IN_COLLECTOR: Final = ("log", "hot", "publish", "lease")
 _AWAY: Final = ("Unavailable", "EffectUnavailable")
 _IN_ROOT: Final = {"single": ("b0.",), "restore": ("b0.",), "asyncio": ("b0.",), "fork": ("b0.", "b2."), "threads8": ()}
 """Steps of which branches have their checkpoints where the run itself is."""
@@ -146,7 +153,7 @@ def _ended(stage: Stage, run: _Progress, without: str) -> None:
         if code == 5 and reason == "InDoubt":
             _check_doubt(run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
             _settle(stage, run.plan.run, stopped[-1].subject.rpartition("/")[2], lines)
-        elif code == 5 and reason in _AWAY and stage.collectors_killed:
+        elif code == 5 and reason in _AWAY and (stage.collectors_killed or stage.refuses):
             stage.wait_for_collector()
         else:
             raise TrialError(f"{run.plan.run} ended by itself with code {code} {reason}: {stage.said(run.plan.run)}")
@@ -177,7 +184,7 @@ def _settle(stage: Stage, run: str, node: str, lines: list[Line]) -> None:
 
 def _kill(stage: Stage, run: _Progress, kill: Kill) -> None:
     """Wait for the instant, kill, restart at once; where the program ends before, nothing is killed or counted."""
-    may_begin_first = not kill.at.startswith(_AGENT_STEPS)
+    may_begin_first = not kill.at.startswith((*_AGENT_STEPS, *_OPENING))
     if may_begin_first and not wait_until(lambda: run.agent.ended or _begun(stage, run) > run.begun_before, _RUN_S):
         raise TrialError(f"{run.plan.run} does not begin: {stage.said(run.plan.run)}")
     if kill.at == RANDOM:
@@ -185,10 +192,12 @@ def _kill(stage: Stage, run: _Progress, kill: Kill) -> None:
         if not run.agent.ended:
             _kill_now(stage, run, kill)
         return
-    role = kill.at.partition(".")[0].replace("log", "collector").replace("publish", "collector")
+    part = kill.at.partition(".")[0]
+    role = "collector" if part in _IN_COLLECTOR else part
     request = stage.pause(f"agent-{run.plan.run}" if kill.at.startswith(_AGENT_STEPS) else role, kill.at, kill.nth)
     try:
-        wait_until(lambda: request.reached or run.agent.ended, _AT_STEP_S)
+        over = kill.at not in _LATER
+        wait_until(lambda: request.reached or (over and run.agent.ended), _SLOW.get(kill.at, _AT_STEP_S))
         if request.reached:
             _kill_now(stage, run, kill)
     finally:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from livespan.collector.history import History
-from livespan.collector.log.protocol import Appended
+from livespan.collector.log.protocol import Appended, Faults
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock
 from livespan.proto.home import Home
@@ -92,6 +92,7 @@ class Context:
     """What services share.
 
     Attributes:
+        faults: told of each step of a service; a seam for tests.
         target: gRPC target of the unix socket that the collector serves.
         append, append_here: the ways into the log, from the loop and from a thread.
         history: what is known of a run, from hot tier and lake together.
@@ -107,6 +108,7 @@ class Context:
     settings: CollectorSettings
     clock: Clock
     protections: Protections
+    faults: Faults
     target: str
     append: Append
     append_here: AppendHere

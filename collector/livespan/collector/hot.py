@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from livespan.collector.lake.table import LakeFile
-from livespan.collector.log.protocol import FrameRef
+from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.run_history import RunHistory
 from livespan.collector.seen import Seen
 from livespan.collector.warm import WarmRuns
@@ -86,6 +86,7 @@ class HotTier:
         limit_bytes: `full` from here on.
         publish_records: `wants_publish` from this many new records on, and from half of the limit.
         warm_bytes: bound of the histories that are kept of published runs.
+        faults: told of each step; a seam for tests.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class HotTier:
         limit_bytes: int = 256 * 1024 * 1024,
         publish_records: int = 4000,
         warm_bytes: int = 64 * 1024 * 1024,
+        faults: Faults = no_faults,
     ) -> None:
+        self._faults = faults
         self._warm = WarmRuns(warm_bytes)
         self._limit_bytes = limit_bytes
         self._publish_records = publish_records
@@ -148,6 +151,7 @@ class HotTier:
             last_seq: the frame's last `log_seq`, where refused spans stand behind its last record.
         """
         share = payload_bytes // max(len(request_records), 1) + _RECORD_BYTES
+        self._faults("hot.before_index")
         with self._changed:
             for record in request_records:
                 if self._seen.add(record):
@@ -160,6 +164,7 @@ class HotTier:
                 last_seq = request_records[-1].log_seq if request_records else 0
             self._indexed_seq = max(self._indexed_seq, last_seq)
             self._changed.notify_all()
+        self._faults("hot.indexed")
 
     def note_published(self, record: Record) -> bool:
         """At start: note a record that is published, so that it is known when it comes again; return whether it was
@@ -204,6 +209,7 @@ class HotTier:
 
     def publish(self, files: LakeFiles, left: Iterable[Held] = ()) -> None:
         """Let records go that are in the files now, and hand out these files from here on, in one step."""
+        self._faults("hot.before_publish")
         with self._changed:
             self._files = files
             touched: dict[int, tuple[_Key, int, HotRun]] = {}
@@ -219,6 +225,7 @@ class HotTier:
             for key, generation, run in touched.values():
                 self._fold_again(key, generation, run)
             self._changed.notify_all()
+        self._faults("hot.published")
 
     def snapshot(self) -> Snapshot:
         """Return what was recorded at this instant."""

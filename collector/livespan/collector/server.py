@@ -112,11 +112,17 @@ class Collector:
             raise
 
     async def serve(self, leave: asyncio.Event) -> None:
-        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed us for that long."""
+        """Return when `leave` is set, or, where `idle_s` says so, when nobody has needed us for that long.
+
+        Raises:
+            Unavailable: the log's disk has failed. Only a new life can tell what is on it, so this one must end.
+        """
         while not leave.is_set():
             try:
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
             except TimeoutError:
+                if self._log.failure is not None:
+                    raise self._log.failure
                 if self._is_idle():
                     return
 
@@ -150,7 +156,7 @@ class Collector:
         )
         self._log: FileLog = log
         self._opened.append(log.close)
-        self._hot = HotTier(settings.hot_bytes, settings.publish_records)
+        self._hot = HotTier(settings.hot_bytes, settings.publish_records, faults=self._faults)
         reader = LakeReader()
         self._opened.append(reader.close)
         self._publisher = Publisher(
@@ -177,6 +183,7 @@ class Collector:
             settings=settings,
             clock=self._clock,
             protections=self._protections,
+            faults=self._faults,
             target=f"unix:{self._socket}",
             append=self._intake.append,
             append_here=self._intake.append_here,
@@ -248,6 +255,7 @@ class Collector:
             saying = asyncio.run_coroutine_threadsafe(self._intake.append(payload, admit), loop)
             with suppress(Stop):  # it is over since
                 saying.result(self._settings.drain_s)
+            self._faults("lease.snapshot")
         self._log.recycle(upto)
 
     def _touch(self) -> None:

@@ -99,8 +99,10 @@ class Drain:
         for folder in self._writers():
             try:
                 worked |= self._send(folder)
+                self._pause("drain.before_delete")
                 if folder.remove_finished():
                     self._folders.pop(folder.path.name, None)
+                    self._pause("drain.deleted")
             except NotFound:
                 self._folders.pop(folder.path.name, None)
             except Damaged as damage:
@@ -231,6 +233,7 @@ class Drain:
         self.counts["acknowledged"] += len(batch)
         self.counts["acknowledged_bytes"] += sum([span.wire.size_bytes for span in batch])
         folder.advance(batch[-1].entry.end)
+        self._pause("drain.advanced")
         return True
 
     def _outgoing(self, folder: WriterFolder) -> Iterator[Outgoing]:

@@ -205,11 +205,13 @@ class RecoveryService(RecoveryServicer):
                 finished=finished,
                 tail_unknown=False,
             )
+        self._context.faults("lease.granted")
         try:
             await self._context.append(attempt_request(lease, number, request.attempt, self._context.clock.wall_ns()))
         except BaseException:
             self._leases.release(lease.trace_id, lease.epoch)
             raise
+        self._context.faults("lease.recorded")
         self._watch(holder)
         return lease, pb.HoldReply(
             epoch=lease.epoch,
@@ -245,9 +247,11 @@ class RecoveryService(RecoveryServicer):
         if request.export:
             appended = await self._context.append(request.export)
             seq = appended.first_seq + appended.count - 1
+        self._context.faults("lease.before_release")
         lease = self._leases.release(_trace(request.run), request.epoch)
         if lease is not None:
             await self._note(lease, LeaseEvent.RELEASED)
+            self._context.faults("lease.released")
         return pb.CloseReply(log_seq=seq)
 
     async def _resolve(self, request: pb.ResolveRequest) -> pb.ResolveReply:

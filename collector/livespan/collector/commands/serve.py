@@ -91,6 +91,8 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     if not quiet:
         also = f" and {collector.grpc_address}" if collector.grpc_address else ""
         print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)
-    await collector.serve(leave)
-    await collector.close()
+    try:
+        await collector.serve(leave)
+    finally:
+        await collector.close()
     gc.unfreeze()  # libraries count what is left at the very end

@@ -116,6 +116,11 @@ class FileLog:
         return self._maker.uuid
 
     @property
+    def failure(self) -> Unavailable | None:
+        """Why nothing is taken any more, None while all is well: what a failed sync left on the disk is not known."""
+        return self._poison
+
+    @property
     def next_seq(self) -> int:
         return self._next_seq
 
@@ -219,9 +224,9 @@ class FileLog:
             self._faults("log.after_sync")
         except OSError as error:
             self._poison = Unavailable(
-                f"the log could not be written ({error.strerror}); it takes nothing until reopened",
+                f"the log could not be written ({error.strerror}); it takes nothing until it is opened anew",
                 subject=str(path),
-                hint="Look at the disk (dmesg, df), then restart the collector; clients send again.",
+                hint="Look at the disk (dmesg, df). The collector leaves, to be started again; clients send again.",
             )
             self._give_back(placed)
             raise self._poison from error
