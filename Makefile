@@ -11,7 +11,7 @@ PROTO_STAMP := $(PROTO_VENV)/.installed
 PROTO_FILES := livespan/proto/v1/livespan.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-crash lint types proto proto-check bench mutants format clean
+.PHONY: help setup demo test test-core test-crash lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-core: setup ## the tests that kill nothing
 
 mutants: setup ## take one protection away at a time: each must be caught by the kill tests
 	$(BIN)/python -m tests.crash.mutants
+
+torture: setup ## each fault twenty times and ten minutes of soak (45 minutes); writes tests/torture/results/
+	$(BIN)/python -m tests.torture
 
 lint: setup proto-check ## ruff, the layers, generated code
 	$(BIN)/ruff check $(CHECKED)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.collector.stand import Writer, node, request
 from tests.livespan_home import Inside, LiveHome, wait_until
+from tests.power_cut import FailingDisk
 
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
@@ -88,6 +90,28 @@ def test_sigterm_publishes_all_and_withdraws_the_address(live: LiveHome) -> None
     with duckdb.connect() as connection:
         connection.execute((live.home.lake / "views.sql").read_text())
         assert connection.execute("SELECT count(*) FROM nodes WHERE run_id = 'order-17'").fetchone() == (2,)
+
+
+def test_a_collector_whose_disk_failed_leaves_to_be_started_again(live: LiveHome) -> None:
+    disk = FailingDisk()
+
+    async def life() -> None:
+        collector = Collector(live.home, LATE, disk=disk)
+        await collector.start()
+        try:
+            await asyncio.to_thread(send, collector.target, 1)
+            disk.failing.add("sync_file")
+            with pytest.raises(Unavailable, match="could not be written"):
+                await asyncio.to_thread(send, collector.target, 2)
+            with pytest.raises(Unavailable, match="opened anew"):
+                await asyncio.wait_for(collector.serve(asyncio.Event()), 20)
+        finally:
+            disk.failing.clear()
+            await collector.close()
+
+    asyncio.run(life())
+    send(live.serve().collector.target, 3)
+    assert calls(live) >= 2
 
 
 def test_an_idle_embedded_collector_leaves_and_a_busy_one_does_not(live: LiveHome) -> None:

@@ -112,7 +112,7 @@ class Stage:
         words = ["--home", str(self.home.root), "--pauses", str(self.pauses), "--without", shape.without]
         words += ["--segment-bytes", str(shape.segment_bytes), "--publish-s", str(shape.publish_s)]
         words += ["--lease-s", str(shape.lease_s), "--trouble", shape.trouble]
-        self._launch(
+        self.launch(
             "tests.crash.serve",
             "collector",
             words,
@@ -132,9 +132,7 @@ class Stage:
     def start_drain(self) -> None:
         """Start a drain; on a log of small segments one that sends small requests."""
         eager = ["--eager"] if self.shape.segment_bytes <= _SMALL_SEGMENT else []
-        self._launch(
-            "tests.crash.drain", "drain", ["--home", str(self.home.root), "--pauses", str(self.pauses), *eager]
-        )
+        self.launch("tests.crash.drain", "drain", ["--home", str(self.home.root), "--pauses", str(self.pauses), *eager])
 
     def start_all(self) -> None:
         """Start collector and drain, and wait for the collector."""
@@ -148,7 +146,7 @@ class Stage:
         """Start the program, in a session of its own, so that its forks can be killed with it."""
         words = ["--home", str(self.home.root), "--run", run, "--shape", shape, "--seed", str(seed)]
         words += ["--folder", str(self.folder), "--without", without]
-        return Agent(run, self._launch("tests.crash.program", run, words))
+        return Agent(run, self.launch("tests.crash.program", run, words))
 
     def wait_for_collector(self) -> str:
         """Return the collector's target once it serves."""
@@ -300,7 +298,8 @@ class Stage:
                 folder.close()
         return found
 
-    def _launch(self, module: str, name: str, words: list[str]) -> subprocess.Popen[bytes]:
+    def launch(self, module: str, name: str, words: list[str]) -> subprocess.Popen[bytes]:
+        """Start `python -m MODULE WORDS`; what it prints goes to NAME.err."""
         with (self.folder / f"{name}.err").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *words],

@@ -35,7 +35,12 @@ _RUN_S: Final = 60.0
 _AGENT_STEPS: Final = ("llm", "between", "intent.", "effect", "after", "append")
 _OPENING: Final = ("lease.granted", "lease.recorded")
 """Steps that come before a life has begun."""
-_SLOW: Final = {"log.segment_created": 10.0, "lease.before_release": _RUN_S, "lease.released": _RUN_S, "log.recycle": 10.0}
+_SLOW: Final = {
+    "log.segment_created": 10.0,
+    "lease.before_release": _RUN_S,
+    "lease.released": _RUN_S,
+    "log.recycle": 10.0,
+}
 """Seconds to wait for steps that come at a life's end, or when its records are published."""
 _LATER: Final = ("drain.deleted", "log.segment_created", "log.recycle")
 """Steps that come when the program has ended."""

@@ -32,7 +32,11 @@ Count = Callable[[], None]
 def counter(folder: Path) -> Count:
     """Return a counter that outlives its process: a byte in a file for each time."""
     file = os.open(folder / TROUBLES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    return lambda: os.write(file, b".") and None
+
+    def count() -> None:
+        os.write(file, b".")
+
+    return count
 
 
 class SickDisk:
@@ -107,7 +111,9 @@ class Trouble:
 
     @classmethod
     def told(cls, words: str, folder: Path) -> Trouble:
-        """Return the trouble of "eio:SEED", "clock:SEED" or ""; `folder` is where each time that it struck is counted."""
+        """Return the trouble of "eio:SEED", "clock:SEED" or "";
+        each time that it strikes is counted in `folder`.
+        """
         what, _, seed = words.partition(":")
         coin = random.Random(f"{seed}/{os.getpid()}")
         if what == "eio":

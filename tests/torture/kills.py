@@ -49,9 +49,7 @@ def kill_at_each_point(folder: Path, times: int, seed: int) -> KillReport:
     return report
 
 
-def _play(
-    folder: Path, shape: CollectorShape, wanted: list[str], coin: random.Random, report: KillReport
-) -> None:
+def _play(folder: Path, shape: CollectorShape, wanted: list[str], coin: random.Random, report: KillReport) -> None:
     number = 0
     while wanted and not report.problems:
         stage = Stage(folder / f"home{number}", shape)

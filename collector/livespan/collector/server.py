@@ -118,13 +118,12 @@ class Collector:
             Unavailable: the log's disk has failed. Only a new life can tell what is on it, so this one must end.
         """
         while not leave.is_set():
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
-            except TimeoutError:
-                if self._log.failure is not None:
-                    raise self._log.failure
-                if self._is_idle():
-                    return
+            if self._log.failure is not None:
+                raise self._log.failure
+            if self._is_idle():
+                return
 
     async def close(self) -> None:
         """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
@@ -170,6 +169,7 @@ class Collector:
             recycle=lambda below: self._recycle(below, loop),
             publish_s=settings.publish_s,
             open_after_s=settings.open_after_s,
+            crowded=lambda: log.held_bytes > settings.log_bytes,
             disk=self._disk,
             faults=self._faults,
         )

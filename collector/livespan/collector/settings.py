@@ -19,6 +19,8 @@ class CollectorSettings:
         publish_records, publish_s: a publication follows this many records, or this long after the first of them.
         segment_bytes: size of a log segment.
         hot_bytes: bound of the hot tier; above it requests are refused with UNAVAILABLE until a publication made room.
+        log_bytes: when the log takes more than this, nodes that are open are published as they are, so that they do not
+            keep it from being recycled.
         queue_bytes: bound of what waits for the committer.
         open_after_s: an open node's started row is published when it is older than this.
         idle_s: an embedded collector leaves after this long without a request or a live lease; 0 = never.
@@ -30,6 +32,7 @@ class CollectorSettings:
     publish_s: float = 10.0
     segment_bytes: int = 64 * _MIB
     hot_bytes: int = 256 * _MIB
+    log_bytes: int = 512 * _MIB
     queue_bytes: int = 128 * _MIB
     open_after_s: float = 60.0
     idle_s: float = 0.0

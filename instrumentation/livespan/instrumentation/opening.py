@@ -37,7 +37,6 @@ from livespan.proto.v1 import livespan_pb2 as pb
 __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
-_HOLD_S: Final = 3.0
 _PAUSE_S: Final = 0.1
 
 
@@ -144,7 +143,7 @@ def open_run(
         for tell in stops:
             tell(stop)
 
-    holding, grant = _hold(ties, request, lost)
+    holding, grant = _hold(ties, request, lost, settings.unreachable_s)
     run.generation = grant.generation
     try:
         history, replies = read_history(ties.client().open(run, grant.epoch))
@@ -174,9 +173,11 @@ def open_run(
     return opened
 
 
-def _hold(ties: Connection, request: pb.HoldRequest, lost: Callable[[Stop], object]) -> tuple[Holding, pb.HoldReply]:
-    """Send what dead writers left and take the lease; a collector on its way out, or up, is given a moment."""
-    deadline = time.monotonic() + _HOLD_S
+def _hold(
+    ties: Connection, request: pb.HoldRequest, lost: Callable[[Stop], object], patience_s: float
+) -> tuple[Holding, pb.HoldReply]:
+    """Send what dead writers left and take the lease; a collector on its way out, or up, is waited for."""
+    deadline = time.monotonic() + patience_s
     while True:
         client = ties.client(True)  # asked anew: since the last run it may have left, as an idle one does
         holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)

@@ -77,6 +77,7 @@ class Publisher:
         recycle: called after a publication with the `log_seq` below which the log is needed no more.
         publish_s: the thread publishes at least this often.
         open_after_s: an open node older than this is published as it is.
+        crowded: whether the log is so long that open nodes may pin it no more, and are published as they are.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Publisher:
         recycle: Callable[[int], object] = lambda _below: None,
         publish_s: float = 2.0,
         open_after_s: float = 60.0,
+        crowded: Callable[[], bool] = lambda: False,
         disk: Disk | None = None,
         faults: Faults = no_faults,
     ) -> None:
@@ -106,6 +108,7 @@ class Publisher:
         self._recycle = recycle
         self._publish_s = publish_s
         self._open_after_ns = int(open_after_s * 1e9)
+        self._crowded = crowded
         self._disk = disk or SystemDisk()
         self._faults = faults
         self._digests = Digests(frames)
@@ -211,7 +214,7 @@ class Publisher:
 
     def _publish(self, last: bool) -> None:
         held, upto = self._hot.take()
-        leaving = self._choose(held, last or self._hot.pressed)
+        leaving = self._choose(held, last or self._hot.pressed or self._crowded())
         self._digests.use(held)
         self._faults("publish.before_content")
         self._publish_content(held, upto)

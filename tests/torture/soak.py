@@ -1,0 +1,147 @@
+"""The soak: agents at a steady pace, a collector that is killed every 20 seconds, and a look at memory and disk.
+
+Compared at the end: each answer that the agent saw with the Parquet files, by digest, in plain DuckDB. Memory is what
+collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the most that each had
+until a fifth of the time, and in the last fifth. The first kill comes at once, so that both have seen what one leaves
+behind, and a collector, which is young again after each, lives its first whole life in the first part.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError
+
+__all__ = ["SoakReport", "soak"]
+
+_KILL_EVERY_S: Final = 20.0
+_FIRST_KILL_S: Final = 4.0
+_LOOK_S: Final = 0.25
+_SHAPE: Final = CollectorShape(segment_bytes=64 << 20, publish_s=5.0, alone=True)
+
+
+@dataclass(slots=True)
+class SoakReport:
+    """What a soak found. Sizes in MB."""
+
+    seconds: float = 0.0
+    kills: int = 0
+    nodes: int = 0
+    missing: int = 0
+    doubled: int = 0
+    early_mb: dict[str, float] = field(default_factory=dict[str, float])
+    late_mb: dict[str, float] = field(default_factory=dict[str, float])
+    log_mb: float = 0.0
+    spool_mb: float = 0.0
+
+
+def soak(folder: Path, seconds: float, rate: float) -> SoakReport:
+    """Play it.
+
+    Args:
+        folder: an empty one.
+        seconds: how long the agent goes on.
+        rate: nodes a second.
+
+    Raises:
+        TrialError: the agent, the drain or the collector did not come to its end.
+    """
+    report = SoakReport(seconds=seconds)
+    stage = Stage(folder, _SHAPE)
+    witness = folder / "soak.witness"
+    try:
+        stage.start_all()
+        words = ["--home", str(stage.home.root), "--witness", str(witness), "--seconds", str(seconds)]
+        agent = stage.launch("tests.torture.soak_agent", "soak", [*words, "--rate", str(rate)])
+        _watch(stage, agent, seconds, report)
+        if agent.wait(60) != 0:
+            raise TrialError(f"the agent ended with {agent.returncode}: {stage.said('soak')}")
+        stage.drain_to_the_end()
+        stage.wait_for_collector()
+        stage.stop_collector()
+        _compare(stage, witness, report)
+    finally:
+        stage.close()
+    return report
+
+
+def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report: SoakReport) -> None:
+    """Kill the collector every 20 s and note what the processes hold, until the agent ends."""
+    began_s = time.monotonic()
+    next_kill_s = began_s + _FIRST_KILL_S
+    while agent.poll() is None:
+        now_s = time.monotonic()
+        if now_s > began_s + 2 * seconds + 60:
+            raise TrialError(f"the agent does not end: {stage.said('soak')}")
+        if now_s >= next_kill_s:
+            next_kill_s += _KILL_EVERY_S
+            stage.kill(("collector",), ())
+            stage.start_collector()
+            report.kills += 1
+        share = (now_s - began_s) / seconds
+        for role in ("collector", "drain"):
+            for pid in stage.pids(role):
+                size_mb = _own_mb(pid)
+                if share <= 0.2 or now_s <= began_s + _FIRST_KILL_S + _KILL_EVERY_S:
+                    report.early_mb[role] = max(report.early_mb.get(role, 0.0), size_mb)
+                elif share >= 0.8:
+                    report.late_mb[role] = max(report.late_mb.get(role, 0.0), size_mb)
+        report.log_mb = max(report.log_mb, _folder_mb(stage.home.log))
+        report.spool_mb = max(report.spool_mb, _folder_mb(stage.home.spool))
+        time.sleep(_LOOK_S)
+
+
+def _compare(stage: Stage, witness: Path, report: SoakReport) -> None:
+    seen = [line.split() for line in witness.read_text().splitlines()]
+    with duckdb.connect() as connection:
+        connection.execute((stage.home.lake / "views.sql").read_text())
+        rows = connection.execute(
+            "SELECT run_id, json_extract(input, '$.number')::INT, json_extract_string(output, '$') "
+            "FROM nodes WHERE name = 'think'"
+        ).fetchall()
+    found: dict[tuple[str, int], str] = {}
+    for run, number, text in rows:
+        report.doubled += (run, number) in found
+        found[run, number] = sha256(text.encode()).hexdigest()
+    report.nodes = len(seen)
+    report.missing = sum(found.get((run, int(number))) != digest for run, number, digest in seen)
+
+
+def _own_mb(pid: int) -> float:
+    """Return the memory of a process that nothing on the disk stands behind; 0 where it has gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024 / 1e6
+
+
+def _folder_mb(folder: Path) -> float:
+    done = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                done += os.stat(os.path.join(path, name)).st_size
+            except FileNotFoundError:
+                continue
+    return done / 1e6
+
+
+def main() -> int:
+    """Soak for as long as told: `python -m tests.torture.soak SECONDS RATE FOLDER`."""
+    report = soak(Path(sys.argv[3]), float(sys.argv[1]), float(sys.argv[2]))
+    print(report)
+    return 1 if report.missing or report.doubled else 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
