@@ -1,9 +1,9 @@
 """The soak: agents at a steady pace, a collector that is killed every 20 seconds, and a look at memory and disk.
 
 Compared at the end: each answer that the agent saw with the Parquet files, by digest, in plain DuckDB. Memory is what
-collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the most that each had
-until a fifth of the time, and in the last fifth. The first kill comes at once, so that both have seen what one leaves
-behind, and a collector, which is young again after each, lives its first whole life in the first part.
+collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the median over the
+first whole life of a collector, and over its last. The first kills come at once, so that the drain has seen what they
+leave behind: its memory grows with the backlog of each, to a bound that a few of them reach.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import duckdb
@@ -23,7 +24,7 @@ from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError
 __all__ = ["SoakReport", "soak"]
 
 _KILL_EVERY_S: Final = 20.0
-_FIRST_KILL_S: Final = 4.0
+_FIRST_KILLS_S: Final = (3.0, 7.0, 11.0)
 _LOOK_S: Final = 0.25
 _SHAPE: Final = CollectorShape(segment_bytes=64 << 20, publish_s=5.0, alone=True)
 
@@ -39,6 +40,7 @@ class SoakReport:
     doubled: int = 0
     early_mb: dict[str, float] = field(default_factory=dict[str, float])
     late_mb: dict[str, float] = field(default_factory=dict[str, float])
+    most_mb: dict[str, float] = field(default_factory=dict[str, float])
     log_mb: float = 0.0
     spool_mb: float = 0.0
 
@@ -76,27 +78,26 @@ def soak(folder: Path, seconds: float, rate: float) -> SoakReport:
 def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report: SoakReport) -> None:
     """Kill the collector every 20 s and note what the processes hold, until the agent ends."""
     began_s = time.monotonic()
-    next_kill_s = began_s + _FIRST_KILL_S
+    kills_s = [began_s + at_s for at_s in _FIRST_KILLS_S]
+    looks: list[tuple[int, str, float]] = []
     while agent.poll() is None:
         now_s = time.monotonic()
         if now_s > began_s + 2 * seconds + 60:
             raise TrialError(f"the agent does not end: {stage.said('soak')}")
-        if now_s >= next_kill_s:
-            next_kill_s += _KILL_EVERY_S
+        if now_s >= kills_s[0]:
+            kills_s = kills_s[1:] or [kills_s[0] + _KILL_EVERY_S]
             stage.kill(("collector",), ())
             stage.start_collector()
             report.kills += 1
-        share = (now_s - began_s) / seconds
-        for role in ("collector", "drain"):
-            for pid in stage.pids(role):
-                size_mb = _own_mb(pid)
-                if share <= 0.2 or now_s <= began_s + _FIRST_KILL_S + _KILL_EVERY_S:
-                    report.early_mb[role] = max(report.early_mb.get(role, 0.0), size_mb)
-                elif share >= 0.8:
-                    report.late_mb[role] = max(report.late_mb.get(role, 0.0), size_mb)
+        looks += [(report.kills, role, _own_mb(pid)) for role in ("collector", "drain") for pid in stage.pids(role)]
         report.log_mb = max(report.log_mb, _folder_mb(stage.home.log))
         report.spool_mb = max(report.spool_mb, _folder_mb(stage.home.spool))
         time.sleep(_LOOK_S)
+    last = report.kills - 1  # the last life that was as long as the others
+    for role in ("collector", "drain"):
+        report.early_mb[role] = median(mb for life, one, mb in looks if one == role and life == len(_FIRST_KILLS_S))
+        report.late_mb[role] = median(mb for life, one, mb in looks if one == role and life == last)
+        report.most_mb[role] = max(mb for _, one, mb in looks if one == role)
 
 
 def _compare(stage: Stage, witness: Path, report: SoakReport) -> None:
