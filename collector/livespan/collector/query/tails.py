@@ -27,6 +27,7 @@ __all__ = ["Tails", "tailed"]
 _MOST_WAITING: Final = 2000
 _MOST_FOLLOWERS: Final = 64
 _AT_ONCE: Final = 200
+_INT64_MAX: Final = (1 << 63) - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -147,8 +148,7 @@ def _status(record: Record) -> str:
 
 
 def _iso(ns: int) -> str | None:
-    try:
-        at = _EPOCH + timedelta(microseconds=ns // 1000)
-    except OverflowError:
+    if not 0 < ns <= _INT64_MAX:
         return None
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z") if ns > 0 else None
+    at = _EPOCH + timedelta(microseconds=ns // 1000)
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

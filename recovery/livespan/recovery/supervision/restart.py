@@ -15,6 +15,7 @@ __all__ = ["missing_names", "obstacle"]
 _OWN: Final = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "TERM", "TERM_PROGRAM", "COLUMNS", "LINES", "LS_COLORS"})
 _OWN_BEGINNINGS: Final = ("LIVESPAN_", "SSH_", "TMUX", "XDG_SESSION", "VSCODE_", "GPG_", "DBUS_", "INVOCATION_ID")
 """Names that a shell, a terminal or a session sets; programs seldom mean them."""
+_INTERPRETERS: Final = ("python", "pypy")
 _FROM_STDIN: Final = frozenset({(), ("-",), ("-i",)})
 
 
@@ -23,7 +24,7 @@ def obstacle(attempt: Attempt) -> str:
     argv: Sequence[str] = attempt.argv
     if not argv:
         return "nothing is recorded of how it was started"
-    if tuple(argv[1:]) in _FROM_STDIN:
+    if Path(argv[0]).name.startswith(_INTERPRETERS) and tuple(argv[1:]) in _FROM_STDIN:
         return "it was typed into an interpreter, or read from its standard input"
     if "--multiprocessing-fork" in argv:
         return "a pool's process had opened it, and the pool is gone"
