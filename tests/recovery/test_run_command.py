@@ -139,6 +139,28 @@ def test_a_wrong_call_is_not_repeated(desk: Desk) -> None:
     assert "called wrongly" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--id", "x"), "Missing argument"),
+        (("--", "true"), "Missing option '--id'"),
+        (("--id", "x", "--max-restart", "3", "--", "true"), "No such option"),
+        (("--id", "a\nb", "--", "true"), "a run id is"),
+    ],
+)
+def test_a_wrong_call_of_ours_starts_nothing(desk: Desk, words: tuple[str, ...], said: str) -> None:
+    process = desk.home.start(*COMMAND, *words)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, said in err) == (2, True), err
+
+
+def test_options_of_the_program_are_its_own(desk: Desk) -> None:
+    source = "import sys; print(sys.argv[1:])"
+    process = desk.home.start(*COMMAND, "--id", "own", sys.executable, "-c", source, "--id", "y", "--max-restarts")
+    out, _ = process.communicate(timeout=60)
+    assert out == "['--id', 'y', '--max-restarts']\n"
+
+
 def test_a_program_that_is_not_there_is_said_so(desk: Desk) -> None:
     process = desk.home.start(*COMMAND, "--id", "none", "--", "/no/such/program")
     _, err = process.communicate(timeout=60)

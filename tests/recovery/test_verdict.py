@@ -59,6 +59,13 @@ def test_the_stop_of_a_life_before_is_not_this_ones() -> None:
     assert judge(killed(signal.SIGKILL), 0, before, before).outcome is Outcome.CRASHED
 
 
+def test_a_finished_run_that_is_opened_anew_is_opened() -> None:
+    before = pb.StandingReply(attempts=4, finished=True)
+    after = stopped("InDoubt", "conflict")
+    after.generation = 1
+    assert judge(exit_code(1), 0, before, after).outcome is Outcome.STOPPED
+
+
 @pytest.mark.parametrize("code", [2, 126, 127])
 def test_exit_codes_of_a_wrong_call_count_only_before_the_run_was_opened(code: int) -> None:
     unopened = judge(exit_code(code), 0, ONCE, ONCE)

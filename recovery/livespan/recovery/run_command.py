@@ -65,7 +65,7 @@ def limit_options(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @click.command(
     short_help="Start a program, and again after a crash.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.option("--id", "run_id", envvar="LIVESPAN_RUN_ID", required=True, help="The run's id. [env: LIVESPAN_RUN_ID]")
 @click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")

@@ -30,6 +30,7 @@ def standing_of(run: RunHistory | None, held: Lease | None) -> pb.StandingReply:
     return pb.StandingReply(
         finished=run.finished,
         attempts=run.last_attempt,
+        generation=run.generation,
         holder=holder_message(held) if held is not None else None,
         stopped=stop_of(run.last_lease),
         progress=_progress(run),

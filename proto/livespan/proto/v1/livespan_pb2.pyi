@@ -752,6 +752,7 @@ class StandingReply(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     PLACE_FIELD_NUMBER: builtins.int
     PLACE_KEY_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
     finished: builtins.bool
     """its root has ended with success"""
     attempts: builtins.int
@@ -762,6 +763,8 @@ class StandingReply(google.protobuf.message.Message):
     """where its newest life stood, for people"""
     place_key: builtins.str
     """the same place has the same key in every life"""
+    generation: builtins.int
+    """of which all this is told"""
     @property
     def holder(self) -> global___Holder:
         """who holds it now, if anyone"""
@@ -780,9 +783,10 @@ class StandingReply(google.protobuf.message.Message):
         progress: builtins.int = ...,
         place: builtins.str = ...,
         place_key: builtins.str = ...,
+        generation: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["holder", b"holder", "stopped", b"stopped"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "finished", b"finished", "holder", b"holder", "place", b"place", "place_key", b"place_key", "progress", b"progress", "stopped", b"stopped"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "finished", b"finished", "generation", b"generation", "holder", b"holder", "place", b"place", "place_key", b"place_key", "progress", b"progress", "stopped", b"stopped"]) -> None: ...
 
 global___StandingReply = StandingReply
 

@@ -16,7 +16,7 @@ from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.recovery.supervision.asking import Asker
 from livespan.recovery.supervision.children import Children, Ended
 from livespan.recovery.supervision.patience import GaveUp, Limits, Patience, Sighting
-from livespan.recovery.supervision.verdict import Outcome, Verdict, held_elsewhere, judge
+from livespan.recovery.supervision.verdict import Outcome, Verdict, has_opened, held_elsewhere, judge
 
 __all__ = ["Program", "Supervised", "Supervisor"]
 
@@ -85,7 +85,7 @@ class Supervisor:
         """
         first = self._asker.standing()
         before: pb.StandingReply | None = first
-        patience = Patience(self._limits, first.progress)
+        patience = Patience(self._limits, _far(first))
         ended = _NOT_STARTED
         while True:
             before = self._once_free(before)
@@ -103,9 +103,8 @@ class Supervisor:
                 f"{ended}{_where(after)}; restart {patience.restarts} of {self._limits.max_restarts} in {wait_s:.1f} s"
             )
             self._children.pause(wait_s)
-            opened = before.attempts if before is not None else 0
-            before = self._asker.standing_if_told() or after
-            patience.looked(_sighting(opened, before))
+            began, before = before, self._asker.standing_if_told() or after
+            patience.looked(_sighting(began, before))
 
     def _live(self, before: pb.StandingReply | None) -> tuple[Ended, pb.StandingReply | None, Verdict]:
         self._children.start(self._program.argv, self._program.environment, self._program.stdout)
@@ -117,11 +116,10 @@ class Supervisor:
     def _count(
         self, patience: Patience, before: pb.StandingReply | None, after: pb.StandingReply | None
     ) -> tuple[GaveUp | None, pb.StandingReply | None]:
-        opened = before.attempts if before is not None else 0
-        if patience.would_give_up(_sighting(opened, after)):
+        if patience.would_give_up(_sighting(before, after)):
             self._children.pause(_SETTLE_S)
             after = self._asker.standing_if_told() or after
-        return patience.crashed(_sighting(opened, after)), after
+        return patience.crashed(_sighting(before, after)), after
 
     def _once_free(self, standing: pb.StandingReply | None) -> pb.StandingReply | None:
         """Wait for the lease of a dead process to end, where the collector cannot see that it is dead."""
@@ -147,12 +145,15 @@ class Supervisor:
         return Supervised(verdict, self._lives, standing is not None and standing.finished)
 
 
-def _sighting(opened_before: int, standing: pb.StandingReply | None) -> Sighting:
+def _sighting(before: pb.StandingReply | None, standing: pb.StandingReply | None) -> Sighting:
     if standing is None:
         return Sighting(0, "unknown")
-    if standing.attempts <= opened_before:
-        return Sighting(standing.progress, "not opened")
-    return Sighting(standing.progress, standing.place_key)
+    return Sighting(_far(standing), standing.place_key if has_opened(before, standing) else "not opened")
+
+
+def _far(standing: pb.StandingReply) -> int:
+    """Return how far a run is; one that is opened anew is further than it was, and begins to count again."""
+    return (standing.generation << 40) + standing.progress
 
 
 def _where(standing: pb.StandingReply | None) -> str:

@@ -21,7 +21,7 @@ from livespan.proto.process import ProcessId
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.recovery.supervision.children import Ended
 
-__all__ = ["Outcome", "Verdict", "held_elsewhere", "judge"]
+__all__ = ["Outcome", "Verdict", "has_opened", "held_elsewhere", "judge"]
 
 _PASSING: Final = frozenset({"LeaseLost", "EffectUnavailable"})
 """Stops that the next life may not meet: the collector was away, or this process was frozen."""
@@ -72,7 +72,7 @@ def judge(ended: Ended, asked: int, before: pb.StandingReply | None, after: pb.S
     if asked:
         code = 0 if ended.code == 0 and not ended.signal else _SIGNAL_EXIT + asked
         return Verdict(Outcome.ENDED, code, reason=f"asked to end; {ended}")
-    opened = after is not None and after.attempts > (before.attempts if before is not None else 0)
+    opened = has_opened(before, after)
     if after is not None:
         holder = held_elsewhere(after)
         if holder is not None:
@@ -101,6 +101,13 @@ def judge(ended: Ended, asked: int, before: pb.StandingReply | None, after: pb.S
             "Mend the command after `--`.",
         )
     return Verdict(Outcome.CRASHED, _FAILURE, reason=str(ended))
+
+
+def has_opened(before: pb.StandingReply | None, after: pb.StandingReply | None) -> bool:
+    """Return whether a life has opened the run; a finished one may have been opened anew, as the next generation."""
+    if after is None:
+        return False
+    return before is None or (after.generation, after.attempts) > (before.generation, before.attempts)
 
 
 _NOT_OPENED: Final = "the program ended well, and has not opened this run"
