@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import grpc
 import msgspec
 import pytest
 from tests.collector.query_server import serving
@@ -33,6 +34,9 @@ from livespan.proto.home import Home
 from livespan.proto.process import this_process
 from livespan.proto.record import Record
 from livespan.proto.rendezvous import PROTOCOL_VERSION, Address
+from livespan.proto.rpc import open_channel, translate
+from livespan.proto.v1.livespan_pb2 import ListRunsRequest
+from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
 HEAVY = ("grpc", "duckdb", "pyarrow", "deltalake", "rich", "opentelemetry")
 COMMAND = [sys.executable, "-m", "livespan.collector"]
@@ -62,7 +66,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, told.out, told.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["runs", "show", "--help"], ["sql", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["runs", "show", "--help"], ["sql", "--help"], ["run", "--help"], ["--version"]]
+)
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom livespan.collector.cli import livespan, run_command\n"
@@ -153,6 +159,55 @@ def test_runs_are_listed_as_text_json_and_jsonl(endpoint: str, capsys: pytest.Ca
     assert [one["run_id"] for one in document] == ["order-18", "order-17"]
     lines = run(capsys, "runs", "list", "--endpoint", endpoint, "-o", "jsonl")[1].splitlines()
     assert [json.loads(line) for line in lines] == document
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), ["order-18", "order-17"]),
+        (("--status", "in_doubt"), ["order-17"]),
+        (("--status", "done"), ["order-18"]),
+        (("--status", "waiting"), []),
+        (("--session", "chat-9"), ["order-17"]),
+        (("--session", "chat"), []),
+        (("--tag", "tier=gold"), ["order-17"]),
+        (("--tag", "tier=gold", "--tag", "tier=gold"), ["order-17"]),
+        (("--tag", "tier=gold", "--tag", "shop=north"), []),
+        (("--tag", "tier=gold", "--session", "chat-9", "--status", "in_doubt", "--limit", "1"), ["order-17"]),
+        (("--tag", "tier="), []),
+        (("--limit", "1"), ["order-18"]),
+        (("--limit", "1", "--status", "in_doubt"), ["order-17"]),
+    ],
+)
+def test_runs_are_listed_by_status_tag_and_session(
+    endpoint: str, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], found: list[str]
+) -> None:
+    code, out, _ = run(capsys, "runs", "list", "--endpoint", endpoint, "-o", "json", *options)
+    assert (code, [one["run_id"] for one in json.loads(out)]) == (0, found)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--status", "finished"), "'finished' is not one of"),
+        (("--tag", "tier"), "is not KEY=VALUE"),
+        (("--tag", "=gold"), "is not KEY=VALUE"),
+        (("--tag", "tier=gold", "--tag", "tier=iron"), "tier is given twice"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(
+    endpoint: str, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(capsys, "runs", "list", "--endpoint", endpoint, *options)
+    assert (code, out, said in err) == (2, "", True)
+
+
+def test_a_status_that_is_none_is_refused_by_the_service_too(endpoint: str) -> None:
+    with open_channel(endpoint) as channel, pytest.raises(grpc.RpcError) as refused:
+        QueryStub(channel).ListRuns(ListRunsRequest(status="finished"), timeout=10)
+    told = translate(refused.value)
+    assert isinstance(told, InvalidInput)
+    assert "interrupted" in told.hint
 
 
 def test_without_runs_the_text_teaches_and_the_json_is_empty(

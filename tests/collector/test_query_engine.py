@@ -17,7 +17,7 @@ from livespan.collector.disk import SystemDisk
 from livespan.collector.lake.parquet import write_nodes
 from livespan.collector.lake.rows import node_rows, node_table
 from livespan.collector.query.engine import QueryEngine, QueryLimits
-from livespan.collector.query.runs import list_runs, show_run
+from livespan.collector.query.runs import RunFilter, list_runs, show_run
 from livespan.collector.query.shapes import ShownNode
 from livespan.proto.errors import Closed, InvalidInput, NotFound, Unavailable
 from livespan.proto.node import ExecutionNode
@@ -236,8 +236,8 @@ def test_runs_are_listed_newest_first_with_what_they_cost() -> None:
     assert (oldest.session, oldest.tags) == ("chat-9", {"tier": "gold"})
     assert (oldest.input_tokens, oldest.output_tokens, oldest.ended_at) == (1514, 97, None)
     assert oldest.started_at == "2026-01-31T09:00:01.000000+00:00"
-    assert [run.run_id for run in list_runs(engine, free, project="shop")] == ["order-17"]
-    assert [run.run_id for run in list_runs(engine, free, limit=1)] == ["order-18"]
+    assert [run.run_id for run in list_runs(engine, free, RunFilter(project="shop"))] == ["order-17"]
+    assert [run.run_id for run in list_runs(engine, free, RunFilter(limit=1))] == ["order-18"]
 
 
 def test_nothing_is_in_doubt_while_a_living_process_holds_the_run(interrupted: QueryEngine) -> None:

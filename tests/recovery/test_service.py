@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import subprocess
 import sys
@@ -13,7 +14,16 @@ from tests.livespan_home import LiveHome, wait_until
 
 import livespan.instrumentation as ls
 from livespan.collector.settings import CollectorSettings
-from livespan.proto.errors import InvalidInput, LeaseLost, LivespanError, NotFound, RunFinished, RunHeld, Stop
+from livespan.proto.errors import (
+    InvalidInput,
+    LeaseLost,
+    LivespanError,
+    NotFound,
+    RunFinished,
+    RunHeld,
+    RunStopped,
+    Stop,
+)
 from livespan.proto.process import ProcessId, start_time_ticks, this_process
 from livespan.proto.rpc import open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -253,3 +263,31 @@ def test_a_finished_run_is_said_to_be_and_may_be_refused_or_begun_anew(live: Liv
     assert (again.finished, again.attempt, again.generation) == (True, 2, 0)
     anew = ask("new")
     assert (anew.finished, anew.attempt, anew.generation) == (False, 1, 1)
+
+
+def test_what_stopped_a_life_is_known_after_the_collector_and_until_the_next_life(
+    live: LiveHome, channel: grpc.Channel
+) -> None:
+    live.serve(SMALL)
+    with pytest.raises(RunStopped), live.run("halted"):
+        raise Stop("enough", subject="run halted", hint="Rest.")
+    live.inside.stop()  # it publishes
+    live.forget_connections()
+    live.serve(SMALL)
+    stub = RecoveryStub(channel)
+    request = pb.StandingRequest(run=pb.RunRef(project="default", run_id="halted"))
+    told = stub.Standing(request, timeout=10, wait_for_ready=True)
+    assert (told.attempts, told.finished, told.HasField("holder")) == (1, False, False)
+    assert told.stopped == pb.ErrorDetail(
+        kind="conflict", name="Stop", message="enough", subject="run halted", hint="Rest."
+    )
+    [one] = stub.Interrupted(pb.InterruptedRequest(), timeout=10).runs
+    assert (one.run.run_id, one.status, one.attempts, one.stopped.message) == ("halted", "interrupted", 1, "enough")
+    assert (one.attempt.argv[0], one.attempt.cwd) == (sys.executable, os.getcwd())
+    assert "PATH" in one.attempt.environment
+    with live.run("halted"):
+        told = stub.Standing(request, timeout=10)
+        assert (told.attempts, told.holder.pid, told.HasField("stopped")) == (2, ME.pid, False)
+        assert list(stub.Interrupted(pb.InterruptedRequest(), timeout=10).runs) == [], "it is held"
+    assert stub.Standing(request, timeout=10).finished
+    assert list(stub.Interrupted(pb.InterruptedRequest(), timeout=10).runs) == []

@@ -110,6 +110,8 @@ class HotTier:
         self._fresh_bytes = 0
         self._indexed_seq = 0
         self.duplicates = 0
+        self.on_new: Callable[[Record], None] | None = None
+        """Told of each record that `add` has indexed, by its thread; must neither wait nor raise."""
 
     @property
     def full(self) -> bool:
@@ -158,6 +160,8 @@ class HotTier:
                     self._hold(Held(record, ref, share))
                     self._fresh += 1
                     self._fresh_bytes += share
+                    if self.on_new is not None:
+                        self.on_new(record)
                 else:
                     self.duplicates += 1
             if last_seq is None:

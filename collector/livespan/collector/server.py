@@ -32,6 +32,7 @@ from livespan.collector.log import Committer, FileLog, LogProtections, deliver_i
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
+from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
@@ -178,6 +179,7 @@ class Collector:
         self._intake = Intake(self._committer, self._hot)
         self._server = _grpc_server(settings.max_message_bytes)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
+        engine = QueryEngine(self._publisher)
         self._context = Context(
             home=self.home,
             settings=settings,
@@ -188,18 +190,22 @@ class Collector:
             append=self._intake.append,
             append_here=self._intake.append_here,
             history=History(self._hot, reader, log),
+            list_runs=lambda project: list_runs(
+                engine, lambda trace: self._context.admission.held(trace), RunFilter(project)
+            ),
             indexed=self._intake.indexed,
             activity=self._touch,
         )
         add_trace_service(self._server, self._intake, self._touch)
         query = add_query_service(
             self._server,
-            QueryEngine(self._publisher),
+            engine,
             held=lambda trace: self._context.admission.held(trace),
             status=self._status,
             indexed=self._intake.indexed,
             activity=self._touch,
         )
+        self._hot.on_new = query.tails.put
         self._context.closing.append(query.close)
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):

@@ -86,6 +86,9 @@ _HOMES = {
 _MODULES = {name: f"livespan.instrumentation.{module}" for module, public in _HOMES.items() for name in public}
 _MODULES["register_codec"] = "livespan.proto.codec"
 
+# At once, and not when the first run opens: the program may have gone to another folder by then.
+import_module("livespan.instrumentation.started")
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:

@@ -15,8 +15,9 @@ import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from livespan.instrumentation.intend_connections import IntendConnections
+from livespan.proto.errors import Stop
 from livespan.proto.intend_socket import intend_path
-from livespan.proto.rpc import open_channel, translate
+from livespan.proto.rpc import detail, open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
 
@@ -76,10 +77,14 @@ class CollectorClient:
         except grpc.RpcError as error:
             raise translate(error, subject=f"run {run.run_id}") from error
 
-    def close_run(self, run: pb.RunRef, epoch: int, export: bytes, timeout_s: float) -> None:
-        """Hand over the last records and give the lease back."""
+    def close_run(
+        self, run: pb.RunRef, epoch: int, export: bytes, timeout_s: float, stopped: Stop | None = None
+    ) -> None:
+        """Hand over the last records and give the lease back, with what stopped this life, if anything of ours did."""
+        told = pb.ErrorDetail.FromString(detail(stopped)) if stopped is not None else None
+        request = pb.CloseRequest(run=run, epoch=epoch, export=export, stopped=told)
         try:
-            self._stub().Close(pb.CloseRequest(run=run, epoch=epoch, export=export), timeout=timeout_s)
+            self._stub().Close(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise translate(error, subject=f"run {run.run_id}") from error
 

@@ -26,6 +26,7 @@ from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.recorded import read_history, remarks, unfinished_scopes
 from livespan.instrumentation.session import SESSIONS, Session
 from livespan.instrumentation.settings import AgentSettings
+from livespan.instrumentation.started import STARTED
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
@@ -109,7 +110,7 @@ class OpenRun:
 
     def _end_life(self, client: CollectorClient) -> None:
         tail = self.session.permission.tail(time.monotonic() + _CLOSE_S)
-        client.close_run(self.run, self.epoch, export_request(tail), _CLOSE_S)
+        client.close_run(self.run, self.epoch, export_request(tail), _CLOSE_S, self.session.core.stopped)
 
 
 def open_run(
@@ -267,20 +268,13 @@ def _holder(ties: Connection) -> pb.Holder:
 def _attempt(session: str, tags: Mapping[str, str]) -> pb.Attempt:
     """Return what this life was started with: names of the environment, never values."""
     return pb.Attempt(
-        argv=sys.orig_argv,
-        cwd=_working_directory(),
+        argv=STARTED.argv,
+        cwd=STARTED.cwd,
         environment=sorted(os.environ),
         fingerprint=_fingerprint(),
         session=session,
         tags=tags,
     )
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return ""
 
 
 def _fingerprint() -> str:

@@ -43,10 +43,10 @@ def status_code(kind: ErrorKind) -> grpc.StatusCode:
 
 
 def detail(error: LivespanError | Stop) -> bytes:
-    """Return the serialised ErrorDetail of an error."""
+    """Return the serialised ErrorDetail of an error, by its name in the error tree where it is a kind of one."""
     return ErrorDetail(
         kind=error.kind.value,
-        name=type(error).__name__,
+        name=next((cls.__name__ for cls in type(error).__mro__ if _ERRORS.get(cls.__name__) is cls), "Internal"),
         message=error.message,
         subject=error.subject,
         hint=error.hint,

@@ -11,10 +11,10 @@ from livespan.proto.ids import TraceId, attempt_node_id, scope_node_id
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
 from livespan.proto.span import JournalSpan, WireSpan, export_request, resource_bytes, wire_span
-from livespan.proto.v1.livespan_pb2 import Attempt
+from livespan.proto.v1.livespan_pb2 import Attempt, ErrorDetail
 from livespan.recovery.leases import Lease, LeaseEvent
 
-__all__ = ["SCOPE_ROOT", "attempt_request", "lease_from_record", "lease_request", "run_resource"]
+__all__ = ["SCOPE_ROOT", "attempt_request", "lease_from_record", "lease_request", "run_resource", "stop_of"]
 
 SCOPE_ROOT = "/"
 
@@ -36,9 +36,11 @@ def run_resource(lease: Lease, attempt: int, session: str = "", tags: Mapping[st
     return resource_bytes(attributes)
 
 
-def lease_request(lease: Lease, event: LeaseEvent, attempt: int, now_ns: int) -> bytes:
-    """Return the request that records what happened to a lease."""
-    return export_request([_lease_span(lease, event, run_resource(lease, attempt), now_ns)])
+def lease_request(
+    lease: Lease, event: LeaseEvent, attempt: int, now_ns: int, stopped: ErrorDetail | None = None
+) -> bytes:
+    """Return the request that records what happened to a lease, and what stopped the life that had it."""
+    return export_request([_lease_span(lease, event, run_resource(lease, attempt), now_ns, stopped)])
 
 
 def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) -> bytes:
@@ -69,7 +71,9 @@ def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) ->
     return export_request([granted, wire_span(life, "", 0, links=links)])
 
 
-def _lease_span(lease: Lease, event: LeaseEvent, resource: bytes, now_ns: int) -> WireSpan:
+def _lease_span(
+    lease: Lease, event: LeaseEvent, resource: bytes, now_ns: int, stopped: ErrorDetail | None = None
+) -> WireSpan:
     span = JournalSpan(
         resource=resource,
         trace_id=lease.trace_id,
@@ -84,6 +88,7 @@ def _lease_span(lease: Lease, event: LeaseEvent, resource: bytes, now_ns: int) -
             names.RECORD: RecordKind.LEASE.value,
             names.LEASE_EVENT: event.value,
             names.HOLDER: _holder(lease),
+            **_stop_attributes(stopped),
         },
     )
     return wire_span(span, "", 0)
@@ -115,6 +120,31 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
         expires_s=0.0,
     )
     return event, lease
+
+
+def stop_of(record: Record | None) -> ErrorDetail | None:
+    """Return what stopped the life whose lease this record ends; None where it was none of our stops."""
+    if record is None or record.text(names.LEASE_EVENT) != LeaseEvent.RELEASED or not record.text(names.STOP_KIND):
+        return None
+    return ErrorDetail(
+        kind=record.text(names.STOP_KIND),
+        name=record.text(names.ERROR_TYPE),
+        message=record.text(names.ERROR_MESSAGE),
+        subject=record.text(names.STOP_SUBJECT),
+        hint=record.text(names.STOP_HINT),
+    )
+
+
+def _stop_attributes(stopped: ErrorDetail | None) -> dict[str, str]:
+    if stopped is None:
+        return {}
+    return {
+        names.STOP_KIND: stopped.kind,
+        names.ERROR_TYPE: stopped.name,
+        names.ERROR_MESSAGE: stopped.message,
+        names.STOP_SUBJECT: stopped.subject,
+        names.STOP_HINT: stopped.hint,
+    }
 
 
 def _holder(lease: Lease) -> str:

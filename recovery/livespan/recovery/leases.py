@@ -140,6 +140,12 @@ class Leases:
             lease = self._live.get(trace_id)
             return lease is not None and not self._is_over(lease)
 
+    def holder(self, trace_id: bytes) -> Lease | None:
+        """Return the lease of who may start things in this run now."""
+        with self._lock:
+            lease = self._live.get(trace_id)
+            return lease if lease is not None and not self._is_over(lease) else None
+
     def restore(self, lease: Lease) -> None:
         """Take up a lease that the log shows as live: it gets its full time, as its holder could not renew it
         meanwhile.

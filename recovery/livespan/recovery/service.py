@@ -26,10 +26,12 @@ from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
 from livespan.recovery.intend_listener import IntendListener
+from livespan.recovery.interrupted import interrupted_runs
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
 from livespan.recovery.opening import open_replies
 from livespan.recovery.settling import settle_request
+from livespan.recovery.standing import standing_of
 
 __all__ = ["LeaseAdmission", "RecoveryService", "register"]
 
@@ -147,8 +149,10 @@ class RecoveryService(RecoveryServicer):
         return pb.PlanReply()
 
     async def Interrupted(self, request: pb.InterruptedRequest, context: _Call) -> pb.InterruptedReply:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Interrupted")
-        return pb.InterruptedReply()
+        return await _answer(context, self._interrupted(request))
+
+    async def Standing(self, request: pb.StandingRequest, context: _Call) -> pb.StandingReply:
+        return await _answer(context, self._standing(request))
 
     async def Cancel(self, request: pb.CancelRequest, context: _Call) -> pb.CancelReply:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Cancel")
@@ -250,7 +254,7 @@ class RecoveryService(RecoveryServicer):
         self._context.faults("lease.before_release")
         lease = self._leases.release(_trace(request.run), request.epoch)
         if lease is not None:
-            await self._note(lease, LeaseEvent.RELEASED)
+            await self._note(lease, LeaseEvent.RELEASED, request.stopped if request.HasField("stopped") else None)
             self._context.faults("lease.released")
         return pb.CloseReply(log_seq=seq)
 
@@ -268,6 +272,18 @@ class RecoveryService(RecoveryServicer):
         appended = await self._context.append(payload)
         await self._context.indexed()
         return pb.ResolveReply(node_id=record.node_id.hex(), log_seq=appended.first_seq)
+
+    async def _interrupted(self, request: pb.InterruptedRequest) -> pb.InterruptedReply:
+        await self._sweep()
+        await self._context.indexed()
+        listed = partial(self._context.list_runs, request.project)
+        return pb.InterruptedReply(runs=await asyncio.to_thread(interrupted_runs, listed, self._newest))
+
+    async def _standing(self, request: pb.StandingRequest) -> pb.StandingReply:
+        await self._sweep()
+        await self._context.indexed()
+        run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
+        return standing_of(run, self._leases.holder(run.trace_id) if run else None)
 
     def _run(self, ref: pb.RunRef) -> RunHistory | None:
         return self._context.history.run(ref.project, ref.run_id, ref.generation)
@@ -288,8 +304,8 @@ class RecoveryService(RecoveryServicer):
             self._unwatch(lease.holder.pid)
             await self._note(lease, event)
 
-    async def _note(self, lease: Lease, event: LeaseEvent) -> None:
-        await self._context.append(lease_request(lease, event, 0, self._context.clock.wall_ns()))
+    async def _note(self, lease: Lease, event: LeaseEvent, stopped: pb.ErrorDetail | None = None) -> None:
+        await self._context.append(lease_request(lease, event, 0, self._context.clock.wall_ns(), stopped))
 
     def _watch(self, holder: ProcessId) -> None:
         """Learn of a local holder's death at once; a forked child may keep its socket open, so the stream cannot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from livespan.collector.commands.tail import tail
 from livespan.collector.options import OutputForm, Where, output_option, where_options
 from livespan.collector.query.shapes import RunSummary, ShownRun
 from livespan.collector.render import (
@@ -22,6 +23,7 @@ from livespan.collector.render import (
 )
 from livespan.collector.run_tree import COLUMNS, STATUS_STYLES, doubt_lines, heading, run_duration_ms, tree_rows
 from livespan.proto.errors import EXIT_CODES, ErrorKind
+from livespan.proto.node import RunStatus
 
 __all__ = ["runs"]
 
@@ -30,23 +32,57 @@ _project_option = click.option(
 )
 
 
-@click.group(short_help="List and show runs.")
+def _tags(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        key, equals, rest = value.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE.")
+        if found.setdefault(key, rest) != rest:
+            raise click.BadParameter(f"{key} is given twice, and a run has one value of it.")
+    return found
+
+
+@click.group(short_help="List, show and follow runs.")
 def runs() -> None:
-    """List and show runs.
+    """List, show and follow runs.
 
     \b
       livespan runs list --limit 5
+      livespan runs list --status interrupted --tag tier=gold --session chat-9
       livespan runs show @last
+      livespan runs tail
       livespan runs list -o json | jq '.[] | select(.status == "in_doubt").run_id'
     """
 
 
+runs.add_command(tail)
+
+
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="At most this many, newest first; 0 = all.")
+@click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs that stand so.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_tags,
+    help="Only runs with this tag; may be repeated.",
+)
+@click.option("--session", default="", help="Only runs of this conversation.")
 @_project_option
 @output_option
 @where_options
-def list_runs(where: Where, output: OutputForm, limit: int, project: str) -> None:
+def list_runs(
+    where: Where,
+    output: OutputForm,
+    limit: int,
+    status: str | None,
+    tags: dict[str, str],
+    session: str,
+    project: str,
+) -> None:
     """List runs, newest first.
 
     In doubt counts effects (a card charged, a mail sent) that were started and whose outcome is not known.
@@ -57,7 +93,8 @@ def list_runs(where: Where, output: OutputForm, limit: int, project: str) -> Non
     from livespan.proto.v1.livespan_pb2 import ListRunsRequest
 
     with open_query(where) as query:
-        answer = query.ListRuns(ListRunsRequest(project=project, limit=limit)).json
+        wanted = ListRunsRequest(project=project, limit=limit, status=status or "", session=session, tags=tags)
+        answer = query.ListRuns(wanted).json
     found = msgspec.json.decode(answer, type=list[RunSummary])
     match output:
         case OutputForm.JSON:
@@ -66,6 +103,8 @@ def list_runs(where: Where, output: OutputForm, limit: int, project: str) -> Non
             print_jsonl(msgspec.json.decode(answer, type=list[msgspec.Raw]))
         case OutputForm.TEXT if found:
             _print_runs(found)
+        case OutputForm.TEXT if status or tags or session:
+            note("No such runs.")
         case OutputForm.TEXT:
             note(f"No runs yet{f' in project {project}' if project else ''}.")
             note('  `livespan demo` makes one; in a program, `with livespan.instrumentation.run("my-run"):` does.')

@@ -7,7 +7,9 @@ reuse       RECORDED: ended with success in an attempt before the newest: the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -15,20 +17,21 @@ import msgspec
 from livespan.collector.query.engine import QueryEngine, Reading
 from livespan.collector.query.shapes import Reuse, RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.query.shown import Row, count_of, node_from_row, run_from_row, text_of
-from livespan.proto.errors import NotFound
+from livespan.proto.errors import InvalidInput, NotFound
 from livespan.proto.ids import trace_id
 from livespan.proto.node import NodeStatus, NodeType, RunStatus
 
-__all__ = ["Held", "list_runs", "show_run"]
+__all__ = ["Held", "RunFilter", "list_runs", "show_run"]
 
 Held: TypeAlias = Callable[[bytes], bool]
 """Whether a living process may still start and settle things in the run of this trace id."""
 
 _UNFINISHED: Final = frozenset({RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.IN_DOUBT})
+_STATUSES: Final = tuple(status.value for status in RunStatus)
 _LIST: Final = """
-    SELECT * FROM runs WHERE newest AND $1 IN ('', project)
+    SELECT * FROM runs WHERE newest AND $1 IN ('', project) AND $2 IN ('', session)
     ORDER BY started_at DESC NULLS LAST, project, run_id
-    LIMIT CASE WHEN $2 = 0 THEN 9223372036854775807 ELSE $2 END
+    LIMIT CASE WHEN $3 = 0 THEN 9223372036854775807 ELSE $3 END
 """
 _RUN: Final = """
     SELECT * FROM runs WHERE project = $1 AND run_id = $2 AND CASE WHEN $3 = 0 THEN newest ELSE generation = $3 END
@@ -43,11 +46,45 @@ _STATES: Final = """
 """
 
 
-def list_runs(engine: QueryEngine, held: Held, project: str = "", limit: int = 0) -> list[RunSummary]:
-    """Return runs, newest first: of each id the newest generation; `project` "" and `limit` 0 are all."""
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are listed; "" and 0 are all.
+
+    Attributes:
+        status: a RunStatus.
+        tags: each must be there with this value.
+        limit: at most this many, the newest.
+
+    Raises:
+        InvalidInput: there is no such status.
+    """
+
+    project: str = ""
+    status: str = ""
+    session: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        if self.status and self.status not in _STATUSES:
+            known = ", ".join(_STATUSES)
+            raise InvalidInput(f"{self.status!r} is no status of a run", subject="runs", hint=f"One of: {known}.")
+
+    def keeps(self, run: RunSummary) -> bool:
+        """Return whether a run is wanted, by what SQL does not see: who holds it decides its status."""
+        return self.status in ("", run.status) and self.tags.items() <= run.tags.items()
+
+
+_ALL: Final = RunFilter()
+
+
+def list_runs(engine: QueryEngine, held: Held, wanted: RunFilter = _ALL) -> list[RunSummary]:
+    """Return runs, newest first: of each id the newest generation."""
+    in_sql = wanted.limit if not wanted.status and not wanted.tags else 0
     with engine.reading() as reading:
-        rows = reading.rows(_LIST, [project, limit])
-    return [_summary(row, is_held=_is_held(row, held)) for row in rows]
+        rows = reading.rows(_LIST, [wanted.project, wanted.session, in_sql])
+    found = filter(wanted.keeps, (_summary(row, is_held=_is_held(row, held)) for row in rows))
+    return list(islice(found, wanted.limit or None))
 
 
 def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generation: int = 0) -> ShownRun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
@@ -16,7 +17,9 @@ import grpc.aio
 import msgspec
 
 from livespan.collector.query.engine import Answer, QueryEngine
-from livespan.collector.query.runs import Held, list_runs, show_run
+from livespan.collector.query.runs import Held, RunFilter, list_runs, show_run
+from livespan.collector.query.shapes import RunSummary
+from livespan.collector.query.tails import Tails
 from livespan.proto.errors import LivespanError, Stop
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -63,16 +66,23 @@ class QueryService(QueryServicer):
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="livespan-read")
         self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql")
         self._answers: set[Answer] = set()
+        self.tails = Tails()
 
     async def close(self) -> None:
-        """Interrupt what runs and wait for its threads."""
+        """End what is followed, interrupt what runs and wait for its threads."""
+        self.tails.close()
         for answer in list(self._answers):
             answer.cancel()
         for pool in (self._readers, self._statements):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: _Call) -> pb.JsonReply:
-        return await self._read(context, lambda: list_runs(self._engine, self._held, request.project, request.limit))
+        def read() -> list[RunSummary]:
+            tags = dict(request.tags)
+            wanted = RunFilter(request.project, request.status, request.session, tags, request.limit)
+            return list_runs(self._engine, self._held, wanted)
+
+        return await self._read(context, read)
 
     async def ShowRun(self, request: pb.ShowRunRequest, context: _Call) -> pb.JsonReply:
         run = request.run
@@ -116,8 +126,14 @@ class QueryService(QueryServicer):
             answer.close()
 
     async def Tail(self, request: pb.TailRequest, context: _Call) -> AsyncIterator[pb.JsonReply]:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Tail")
-        yield pb.JsonReply()
+        # Not an activity either: an idle collector leaves, and says so by ending the stream.
+        try:
+            async with aclosing(self.tails.follow(request.project, request.run_id)) as told:
+                await context.send_initial_metadata(())
+                async for lines in told:
+                    yield pb.JsonReply(json=lines)
+        except LivespanError as error:
+            await _abort(context, error)
 
     async def _read(self, context: _Call, read: Callable[[], object]) -> pb.JsonReply:
         self._activity()

@@ -2,6 +2,7 @@
 
 runs list   [RunSummary, ...], newest first
 runs show   ShownRun
+runs tail   TailedRecord a line, and TailGap where some were dropped
 times       ISO 8601, UTC, null = not yet       ids, digests   lower-case hex, "" = none       counts   never null
 """
 
@@ -11,7 +12,17 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Reuse", "RunDetail", "RunSummary", "ShownError", "ShownNode", "ShownRun", "ShownTokens"]
+__all__ = [
+    "Reuse",
+    "RunDetail",
+    "RunSummary",
+    "ShownError",
+    "ShownNode",
+    "ShownRun",
+    "ShownTokens",
+    "TailGap",
+    "TailedRecord",
+]
 
 Reuse: TypeAlias = str
 """RECORDED: answered from the record; RE-EXECUTED: run again by the newest attempt; IN DOUBT: an effect whose outcome
@@ -125,3 +136,33 @@ class ShownRun(msgspec.Struct, frozen=True):
 
     run: RunDetail
     nodes: list[ShownNode]
+
+
+class TailedRecord(msgspec.Struct, frozen=True):
+    """One record as it was indexed; no content.
+
+    Attributes:
+        at: when it happened, by the writer's clock; it orders nothing.
+        kind: a RecordKind.
+        status: RUNNING, SUCCESS, FAILED of a node; what became of a lease or of doubt; else "".
+    """
+
+    at: str | None
+    project: str
+    run_id: str
+    kind: str
+    node_id: str
+    type: str
+    name: str
+    status: str
+    scope: str
+    attempt: int
+    log_seq: int
+    error_type: str
+    error_message: str
+
+
+class TailGap(msgspec.Struct, frozen=True):
+    """How many records were not shown here, because who follows was too slow for them."""
+
+    dropped: int

@@ -531,19 +531,25 @@ class CloseRequest(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     EXPORT_FIELD_NUMBER: builtins.int
+    STOPPED_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     export: builtins.bytes
     @property
     def run(self) -> global___RunRef: ...
+    @property
+    def stopped(self) -> global___ErrorDetail:
+        """what stopped this life, where one of our stops did; kept with the lease's end"""
+
     def __init__(
         self,
         *,
         run: global___RunRef | None = ...,
         epoch: builtins.int = ...,
         export: builtins.bytes = ...,
+        stopped: global___ErrorDetail | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "export", b"export", "run", b"run"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run", "stopped", b"stopped"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "export", b"export", "run", b"run", "stopped", b"stopped"]) -> None: ...
 
 global___CloseRequest = CloseRequest
 
@@ -671,6 +677,7 @@ class InterruptedRun(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    STOPPED_FIELD_NUMBER: builtins.int
     status: builtins.str
     """interrupted | in_doubt | failed"""
     attempts: builtins.int
@@ -681,6 +688,10 @@ class InterruptedRun(google.protobuf.message.Message):
     def attempt(self) -> global___Attempt:
         """of its newest life"""
 
+    @property
+    def stopped(self) -> global___ErrorDetail:
+        """what stopped its newest life, where one of our stops did"""
+
     def __init__(
         self,
         *,
@@ -688,9 +699,10 @@ class InterruptedRun(google.protobuf.message.Message):
         attempt: global___Attempt | None = ...,
         status: builtins.str = ...,
         attempts: builtins.int = ...,
+        stopped: global___ErrorDetail | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt", b"attempt", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "run", b"run", "status", b"status"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["attempt", b"attempt", "run", b"run", "stopped", b"stopped"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "run", b"run", "status", b"status", "stopped", b"stopped"]) -> None: ...
 
 global___InterruptedRun = InterruptedRun
 
@@ -709,6 +721,74 @@ class InterruptedReply(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["runs", b"runs"]) -> None: ...
 
 global___InterruptedReply = InterruptedReply
+
+@typing.final
+class StandingRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> global___RunRef:
+        """of its newest generation"""
+
+    def __init__(
+        self,
+        *,
+        run: global___RunRef | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+global___StandingRequest = StandingRequest
+
+@typing.final
+class StandingReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FINISHED_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    STOPPED_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    PLACE_KEY_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    finished: builtins.bool
+    """its root has ended with success"""
+    attempts: builtins.int
+    """how many lives it has had; 0 = nothing is recorded"""
+    progress: builtins.int
+    """grows with each call that is done and each new state; by nothing else"""
+    place: builtins.str
+    """where its newest life stood, for people"""
+    place_key: builtins.str
+    """the same place has the same key in every life"""
+    generation: builtins.int
+    """of which all this is told"""
+    @property
+    def holder(self) -> global___Holder:
+        """who holds it now, if anyone"""
+
+    @property
+    def stopped(self) -> global___ErrorDetail:
+        """what stopped its newest life, where one of our stops did"""
+
+    def __init__(
+        self,
+        *,
+        finished: builtins.bool = ...,
+        attempts: builtins.int = ...,
+        holder: global___Holder | None = ...,
+        stopped: global___ErrorDetail | None = ...,
+        progress: builtins.int = ...,
+        place: builtins.str = ...,
+        place_key: builtins.str = ...,
+        generation: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["holder", b"holder", "stopped", b"stopped"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "finished", b"finished", "generation", b"generation", "holder", b"holder", "place", b"place", "place_key", b"place_key", "progress", b"progress", "stopped", b"stopped"]) -> None: ...
+
+global___StandingReply = StandingReply
 
 @typing.final
 class CancelRequest(google.protobuf.message.Message):

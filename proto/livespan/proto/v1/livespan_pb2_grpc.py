@@ -79,6 +79,11 @@ class RecoveryStub(object):
                 request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.SerializeToString,
                 response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.FromString,
                 _registered_method=True)
+        self.Standing = channel.unary_unary(
+                '/livespan.proto.v1.Recovery/Standing',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingReply.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/livespan.proto.v1.Recovery/Cancel',
                 request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.CancelRequest.SerializeToString,
@@ -147,6 +152,13 @@ class RecoveryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Standing(self, request, context):
+        """How one run stands, for who starts its program again: who holds it, why its newest life stopped, whether it gets on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Cancel(self, request, context):
         """Say that a run shall start nothing any more: a running one is stopped at its next step, a dead one is not resumed.
         """
@@ -196,6 +208,11 @@ def add_RecoveryServicer_to_server(servicer, server):
                     servicer.Interrupted,
                     request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.FromString,
                     response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.SerializeToString,
+            ),
+            'Standing': grpc.unary_unary_rpc_method_handler(
+                    servicer.Standing,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingReply.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -418,6 +435,33 @@ class Recovery(object):
             '/livespan.proto.v1.Recovery/Interrupted',
             livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedRequest.SerializeToString,
             livespan_dot_proto_dot_v1_dot_livespan__pb2.InterruptedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Standing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livespan.proto.v1.Recovery/Standing',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.StandingReply.FromString,
             options,
             channel_credentials,
             insecure,

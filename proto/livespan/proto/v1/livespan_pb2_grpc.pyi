@@ -76,6 +76,12 @@ class RecoveryStub:
     ]
     """The runs that stopped before their end and are held by nobody, and how each was started."""
 
+    Standing: grpc.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.StandingRequest,
+        livespan.proto.v1.livespan_pb2.StandingReply,
+    ]
+    """How one run stands, for who starts its program again: who holds it, why its newest life stopped, whether it gets on."""
+
     Cancel: grpc.UnaryUnaryMultiCallable[
         livespan.proto.v1.livespan_pb2.CancelRequest,
         livespan.proto.v1.livespan_pb2.CancelReply,
@@ -134,6 +140,12 @@ class RecoveryAsyncStub:
         livespan.proto.v1.livespan_pb2.InterruptedReply,
     ]
     """The runs that stopped before their end and are held by nobody, and how each was started."""
+
+    Standing: grpc.aio.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.StandingRequest,
+        livespan.proto.v1.livespan_pb2.StandingReply,
+    ]
+    """How one run stands, for who starts its program again: who holds it, why its newest life stopped, whether it gets on."""
 
     Cancel: grpc.aio.UnaryUnaryMultiCallable[
         livespan.proto.v1.livespan_pb2.CancelRequest,
@@ -209,6 +221,14 @@ class RecoveryServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[livespan.proto.v1.livespan_pb2.InterruptedReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.InterruptedReply]]:
         """The runs that stopped before their end and are held by nobody, and how each was started."""
+
+    @abc.abstractmethod
+    def Standing(
+        self,
+        request: livespan.proto.v1.livespan_pb2.StandingRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[livespan.proto.v1.livespan_pb2.StandingReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.StandingReply]]:
+        """How one run stands, for who starts its program again: who holds it, why its newest life stopped, whether it gets on."""
 
     @abc.abstractmethod
     def Cancel(
