@@ -10,7 +10,7 @@ Arguments stay as the model wrote them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -54,7 +54,7 @@ def message_list(value: Value, instructions: Value = None) -> str:
     told = parsed(value)
     if told is None:
         return json_text([system])
-    return json_text([system, *told] if isinstance(told, list) else [system, told])
+    return json_text([system, *(cast("list[object]", told) if isinstance(told, list) else [told])])
 
 
 def flat_message(fields: Mapping[str, Value], default_role: str) -> dict[str, Any]:
