@@ -243,36 +243,32 @@ def _int(found: dict[str, AttributeValue], name: str) -> int:
 
 
 def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Record:
+    if not life.run_id:
+        return _foreign(index, log_seq, life, span, scope)
     attributes: dict[str, AttributeValue] = {}
     for pair in span.attributes:
         name, value = pair.key, pair.value
         text = value.string_value
         # What nearly all of them are, without a call: 12,000 records a second have ten attributes each.
         attributes[name] = text if text and len(text) <= _SURELY_SMALL else _value(index, name, value)
-    kind = _KINDS.get(_text(attributes, names.RECORD), RecordKind.FOREIGN)
-    if not life.run_id:
-        kind = RecordKind.FOREIGN
+    kind = _KINDS.get(_text(attributes, names.RECORD))
+    if kind is None:
+        return _foreign(index, log_seq, life, span, scope)
     writer = attributes.pop(names.WRITER, life.writer)
     writer_seq = attributes.pop(names.WRITER_SEQ, 0)
-    name, session = span.name, life.session
-    raw: bytes | Large = b""
-    if kind is RecordKind.FOREIGN:
-        node = foreign_node(span, scope)
-        attributes = {key: _small(index, key, value) for key, value in node.attributes().items()}
-        name, session, raw = node.name, session or node.session, Large(index, span.ByteSize())
     return Record(
         kind=kind,
         project=life.project,
-        run_id=life.run_id or span.trace_id.hex(),
+        run_id=life.run_id,
         generation=life.generation,
         trace_id=span.trace_id,
         node_id=span.span_id,
         parent_id=span.parent_span_id,
-        name=name,
+        name=span.name,
         started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
         attributes=attributes,
-        session=session,
+        session=life.session,
         tags=life.tags,
         attempt=life.attempt,
         epoch=life.epoch,
@@ -281,7 +277,34 @@ def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Re
         log_seq=log_seq,
         failed=span.status.code == Status.STATUS_CODE_ERROR,
         links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
-        raw=raw,
+    )
+
+
+def _foreign(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Record:
+    """Return the record of somebody else's span: what it says as a step. It has no writer, whatever it claims, so that
+    it is never taken for a record of ours that came twice.
+    """
+    node = foreign_node(span, scope)
+    return Record(
+        kind=RecordKind.FOREIGN,
+        project=life.project,
+        run_id=life.run_id or span.trace_id.hex(),
+        generation=life.generation,
+        trace_id=span.trace_id,
+        node_id=span.span_id,
+        parent_id=span.parent_span_id,
+        name=node.name,
+        started_ns=span.start_time_unix_nano,
+        ended_ns=span.end_time_unix_nano,
+        attributes={name: _small(index, name, value) for name, value in node.attributes().items()},
+        session=life.session or node.session,
+        tags=life.tags,
+        attempt=life.attempt,
+        epoch=life.epoch,
+        log_seq=log_seq,
+        failed=span.status.code == Status.STATUS_CODE_ERROR,
+        links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
+        raw=Large(index, span.ByteSize()),
     )
 
 
