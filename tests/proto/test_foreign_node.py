@@ -111,15 +111,15 @@ def test_an_openinference_tool_says_its_arguments_as_json_where_it_declares_them
     assert read({**kind, "tool.id": "call_9"}).tool_call_id == "call_9"
 
 
-def test_arguments_that_are_pythons_repr_are_read_and_nothing_else_is_run() -> None:
-    def given(written: str) -> Any:
-        told = json.dumps({"input_str": written})
-        return json.loads(read({"traceloop.span.kind": "tool", "traceloop.entity.input": told}).input)
+def test_a_tools_arguments_are_taken_out_of_what_is_wrapped_around_them() -> None:
+    def given(wrapped: str) -> str:
+        return read({"traceloop.span.kind": "tool", "traceloop.entity.input": wrapped}).input
 
-    assert given("{'city': 'Paris', 'on': True, 'at': None}") == {"city": "Paris", "on": True, "at": None}
-    deep = "{'a': " + "[" * 60 + "]" * 60 + "}"
-    for written in ("__import__('os').getcwd()", "{'a': open('/etc/passwd')}", "{'a': ...}", "{", deep, "plain words"):
-        assert given(written) == written
+    assert given('{"input_str": "{\'n\': 1.5}", "inputs": {"n": 1.50}, "tags": []}') == '{"n": 1.50}'
+    assert given('{"input_str": "{\'n\': 1.5}"}') == "\"{'n': 1.5}\"", "Python's repr is a text"
+    assert given('{"args": [], "kwargs": {"city": "Paris"}}') == '{"city": "Paris"}'
+    for plain in ('{"args": ["Paris"], "kwargs": {}}', '{"inputs": {"a": 1}}', '{"input_str": 7}', "[1]", '"text"'):
+        assert json.loads(given(plain)) == (json.loads(plain) if plain[0] in "{[" else plain)
 
 
 def test_an_exception_is_the_error_and_one_that_was_caught_is_none() -> None:
@@ -206,7 +206,7 @@ TEXTS = [
     *["application/json", DEEP, '{"a":' * 300 + "1" + "}" * 300, '"\\ud800"', '{"a": ' + "1" * 5000 + "}"],
     '{"output":{"kwargs":{"tool_call_id":"x","content":' + DEEP + "}}}",
     '[{"role":"assistant","parts":[{"type":"tool_call","id":"c","name":"n","arguments":"{\\"a\\":1e5}"}]}]',
-    *[json.dumps({"input_str": text}) for text in ("-" * 9000 + "1", "{'a': \"\\ud800\"}", "{1e999: 1}", "{1: {2}}")],
+    *['{"input_str":"x","inputs":' + DEEP + "}", '{"input_str":"x","inputs":{"a":1}}', '{"args":[],"kwargs":7}'],
 ]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary() | st.sampled_from(TEXTS),

@@ -5,16 +5,19 @@ models, messages and tokens since 0.60.
     gen_ai.operation.name  vector_db_retrieve ─▶ MEMORY      db.system of a vector store ─▶ MEMORY
     llm.request.type      chat, completion, embedding, rerank ─▶ PROMPT       (before gen_ai.operation.name)
 
-Its LangChain instrumentation writes a tool's arguments as Python's repr inside JSON: `{"input_str": "{'city': ...}"}`.
+A tool's arguments are wrapped: its decorators write `{"args": [], "kwargs": {...}}`, its LangChain instrumentation
+`{"input_str": "{'city': ...}", "inputs": {"city": ...}, ...}`. Of older versions, which have no `inputs`, Python's repr
+stays the text that it is: the model's answer before it has the arguments (asking.py).
 """
 
 from __future__ import annotations
 
-import ast
-from typing import Any, Final, cast
+from typing import Final
+
+import msgspec
 
 from livespan.proto.foreign import genai
-from livespan.proto.foreign.json_text import json_text, parsed
+from livespan.proto.foreign.json_text import json_text
 from livespan.proto.foreign.langchain_results import tool_answer
 from livespan.proto.foreign.node import ForeignNode
 from livespan.proto.foreign.span import ForeignSpan
@@ -26,8 +29,18 @@ KIND: Final = "traceloop.span.kind"
 _REQUEST: Final = "llm.request.type"
 _PROMPT_REQUESTS: Final = frozenset({"chat", "completion", "embedding", "rerank"})
 _VECTOR_STORES: Final = frozenset({"chroma", "lancedb", "marqo", "milvus", "pinecone", "qdrant", "weaviate"})
-_REPR_CHARACTERS: Final = 16 * 1024
-_REPR_DEPTH: Final = 50
+
+
+class _Wrapped(msgspec.Struct):
+    """What is wrapped around a tool's arguments; JSON in it is left as it was written."""
+
+    args: list[msgspec.Raw] | None = None
+    kwargs: msgspec.Raw = msgspec.Raw(b"")
+    inputs: msgspec.Raw = msgspec.Raw(b"")
+    input_str: str | None = None
+
+
+_unwrap = msgspec.json.Decoder(_Wrapped).decode
 
 
 def is_ours(span: ForeignSpan) -> bool:
@@ -89,35 +102,18 @@ def _is_store(span: ForeignSpan) -> bool:
 
 
 def _arguments(given: str) -> str:
-    """Return a tool's arguments, out of what is wrapped around them; as they came where they cannot be read."""
-    held = parsed(given)
-    written = cast("dict[str, Any]", held).get("input_str") if isinstance(held, dict) else None
-    if not isinstance(written, str):
-        return given
-    read_back = _from_repr(written)
-    return json_text(written if read_back is None else read_back)
-
-
-def _from_repr(text: str) -> dict[str, Any] | None:
-    """Return the dict that Python wrote so; None where it is none, or too long or deep to be read in safety."""
-    if not text.startswith("{") or len(text) > _REPR_CHARACTERS or _depth(text) > _REPR_DEPTH:
-        return None
+    """Return a tool's arguments as JSON text, out of what is wrapped around them; as they came where nothing is."""
     try:
-        value: object = ast.literal_eval(text)
-        if not isinstance(value, dict) or not json_text(cast("dict[str, Any]", value)):
-            return None
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, OverflowError):
-        return None
-    return cast("dict[str, Any]", value)
+        told = _unwrap(given)
+    except (ValueError, RecursionError):
+        return given
+    if told.input_str is not None:
+        return _object(told.inputs) or json_text(told.input_str)
+    if told.args == []:
+        return _object(told.kwargs) or given
+    return given
 
 
-def _depth(text: str) -> int:
-    """Return how deep a text may be nested at most; brackets in strings are counted too."""
-    depth = deepest = 0
-    for letter in text:
-        if letter in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif letter in ")]}":
-            depth -= 1
-    return deepest
+def _object(raw: msgspec.Raw) -> str:
+    text = bytes(raw).decode()
+    return text if text.startswith("{") else ""
