@@ -9,9 +9,10 @@ STAMP := $(VENV)/.installed
 PROTO_VENV := .make/proto-venv
 PROTO_STAMP := $(PROTO_VENV)/.installed
 PROTO_FILES := livespan/proto/v1/livespan.proto
+CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-crash lint types proto proto-check bench mutants torture format clean
+.PHONY: help setup demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,13 +28,27 @@ $(STAMP): pyproject.toml
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: setup ## all tests but lint and types
+test: setup foreign ## all tests but lint and types
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 	$(BIN)/python -m pytest -q tests -m crash
 	$(MAKE) --no-print-directory mutants
 
-test-core: setup ## the tests that kill nothing
+test-core: setup foreign ## the tests that kill nothing
 	$(BIN)/python -m pytest -q tests -m 'not crash'
+
+foreign: $(CONVENTIONS:%=.make/foreign/%) ## make an environment for each convention's own instrumentations (tests/frameworks/requirements)
+
+# They cannot live together, nor in .venv; each is made anew when its list has changed, whatever the file's time is.
+.make/foreign/%: FORCE
+	@list=tests/frameworks/requirements/$*.txt; \
+	if ! sha256sum --check --quiet --status $@/.made 2>/dev/null; then \
+	  rm -rf $@ && mkdir -p $(@D) && $(PYTHON) -m venv $@ && \
+	  $@/bin/python -m pip install --quiet --disable-pip-version-check --requirement $$list && \
+	  sha256sum $$list > $@/.made; \
+	fi
+
+.PHONY: FORCE
+FORCE:
 
 mutants: setup ## take one protection away at a time: each must be caught by the kill tests
 	$(BIN)/python -m tests.crash.mutants

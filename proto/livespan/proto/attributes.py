@@ -77,6 +77,12 @@ CHECKPOINT_COUNTERS: Final = "livespan.checkpoint.counters"
 """JSON: where the program stood; see instrumentation's core/place.py."""
 STATE: Final = "livespan.state"
 STATE_DIGEST: Final = "livespan.state.digest"
+STATE_ENCODING: Final = "livespan.state.encoding"
+"""`base64` where a foreign client's SDK lets no bytes through and the state is text."""
+
+# Span: a foreign one.
+SPAN_NAME: Final = "livespan.span.name"
+"""What the span was called, where its node is called otherwise (by its model, its tool)."""
 
 # Span: an attempt, a lease, a settlement, a gap, a scope's end.
 LEASE_EVENT: Final = "livespan.lease.event"

@@ -19,6 +19,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from livespan.proto import attributes as names
 from livespan.proto.errors import InvalidInput
+from livespan.proto.foreign import foreign_node
+from livespan.proto.foreign.node import Scalar
 from livespan.proto.record import AttributeValue, Large, Record, RecordKind
 
 __all__ = ["Refusal", "Request"]
@@ -77,7 +79,7 @@ class Request:
     def refusals(self) -> list[Refusal]:
         """Return the spans that cannot be stored: their ids are missing, of a wrong length, or all zero."""
         found: list[Refusal] = []
-        for index, _, span in self._spans():
+        for index, _, _, span in self._spans():
             reason = _refused(span)
             if reason:
                 found.append(Refusal(index, reason))
@@ -88,23 +90,28 @@ class Request:
         found: list[Record] = []
         life: _Life | None = None
         last: Resource | None = None
-        for index, resource, span in self._spans():
+        for index, resource, scope, span in self._spans():
             if _refused(span):
                 continue
             if life is None or resource is not last:
                 life, last = _life(resource), resource
-            found.append(_record(index, first_seq + index, life, span))
+            found.append(_record(index, first_seq + index, life, span, scope))
         return found
 
     def large(self, span: int, name: str) -> bytes:
-        """Return the bytes that a `Large` stands for: attribute `name` of span number `span` ("raw": the span
-        itself).
+        """Return the bytes that a `Large` stands for: attribute `name` of the record of span number `span` ("raw":
+        the span itself).
         """
-        for index, _, candidate in self._spans():
+        for index, resource, scope, candidate in self._spans():
             if index != span:
                 continue
             if name == _RAW:
                 return candidate.SerializeToString()
+            if _is_foreign(candidate, has_run=_has_run(resource)):
+                told = foreign_node(candidate, scope).attributes()
+                if name in told:
+                    return _bytes(told[name])
+                break
             for pair in candidate.attributes:
                 if pair.key == name:
                     kind = pair.value.WhichOneof("value")
@@ -113,12 +120,20 @@ class Request:
 
     def larges(self) -> Iterator[tuple[int, str, bytes]]:
         """Yield (span, attribute name, bytes) of each value that `records` leaves as `Large`, in wire order."""
-        for index, _, span in self._spans():
-            journal = False
+        last: Resource | None = None
+        has_run = False
+        for index, resource, scope, span in self._spans():
+            if resource is not last:
+                last, has_run = resource, _has_run(resource)
+            if _is_foreign(span, has_run=has_run):
+                if not _refused(span):
+                    for name, told in foreign_node(span, scope).attributes().items():
+                        if type(_small(index, name, told)) is Large:
+                            yield index, name, _bytes(told)
+                    yield index, _RAW, span.SerializeToString()
+                continue
             for pair in span.attributes:
                 name, value = pair.key, pair.value
-                if name == names.RECORD:
-                    journal = True
                 text = value.string_value
                 if text:
                     if len(text) > _SURELY_SMALL:
@@ -129,17 +144,33 @@ class Request:
                 raw = value.bytes_value
                 if len(raw) > names.LARGE_BYTES or (name == names.STATE and value.WhichOneof("value") == "bytes_value"):
                     yield index, name, raw
-            if not journal and not _refused(span):
-                yield index, _RAW, span.SerializeToString()
 
-    def _spans(self) -> Iterator[tuple[int, Resource, Span]]:
+    def _spans(self) -> Iterator[tuple[int, Resource, str, Span]]:
         index = 0
         for group in self._message.resource_spans:
             resource = group.resource
             for scope in group.scope_spans:
+                name = scope.scope.name
                 for span in scope.spans:
-                    yield index, resource, span
+                    yield index, resource, name, span
                     index += 1
+
+
+def _is_foreign(span: Span, *, has_run: bool) -> bool:
+    """Return whether a span is no record of ours, as `_record` judges it."""
+    if has_run:
+        for pair in span.attributes:
+            if pair.key == names.RECORD:
+                return pair.value.string_value not in _KINDS
+    return True
+
+
+def _has_run(resource: Resource) -> bool:
+    return any(pair.key == names.RUN_ID and pair.value.string_value for pair in resource.attributes)
+
+
+def _bytes(value: Scalar) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _refused(span: Span) -> str:
@@ -153,11 +184,7 @@ def _refused(span: Span) -> str:
 def _value(index: int, name: str, value: AnyValue) -> AttributeValue:
     text = value.string_value  # asked first: most values are texts, and a field that is set needs no WhichOneof
     if text:
-        if len(text) > _SURELY_SMALL:
-            size = len(text.encode())
-            if size > names.LARGE_BYTES:
-                return Large(index, size)
-        return text
+        return _small(index, name, text)
     number = value.int_value
     if number:
         return number
@@ -171,9 +198,18 @@ def _value(index: int, name: str, value: AnyValue) -> AttributeValue:
     if kind == "double_value":
         return value.double_value
     if kind == "bytes_value":
-        raw = value.bytes_value
-        return Large(index, len(raw)) if name == names.STATE or len(raw) > names.LARGE_BYTES else raw
+        return _small(index, name, value.bytes_value)
     return str(value)
+
+
+def _small(index: int, name: str, value: Scalar) -> AttributeValue:
+    """Return a value that a record may hold: what is large, and every state, stays where it lies."""
+    if isinstance(value, str) and len(value) > _SURELY_SMALL:
+        size = len(value.encode())
+        return Large(index, size) if size > names.LARGE_BYTES else value
+    if isinstance(value, bytes) and (name == names.STATE or len(value) > names.LARGE_BYTES):
+        return Large(index, len(value))
+    return value
 
 
 def _life(resource: Resource) -> _Life:
@@ -206,23 +242,24 @@ def _int(found: dict[str, AttributeValue], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _record(index: int, log_seq: int, life: _Life, span: Span) -> Record:
+def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Record:
+    if not life.run_id:
+        return _foreign(index, log_seq, life, span, scope)
     attributes: dict[str, AttributeValue] = {}
     for pair in span.attributes:
         name, value = pair.key, pair.value
         text = value.string_value
         # What nearly all of them are, without a call: 12,000 records a second have ten attributes each.
         attributes[name] = text if text and len(text) <= _SURELY_SMALL else _value(index, name, value)
-    kind = _KINDS.get(_text(attributes, names.RECORD), RecordKind.FOREIGN)
-    if not life.run_id:
-        kind = RecordKind.FOREIGN
-    foreign = kind is RecordKind.FOREIGN
+    kind = _KINDS.get(_text(attributes, names.RECORD))
+    if kind is None:
+        return _foreign(index, log_seq, life, span, scope)
     writer = attributes.pop(names.WRITER, life.writer)
     writer_seq = attributes.pop(names.WRITER_SEQ, 0)
     return Record(
         kind=kind,
         project=life.project,
-        run_id=life.run_id or span.trace_id.hex(),
+        run_id=life.run_id,
         generation=life.generation,
         trace_id=span.trace_id,
         node_id=span.span_id,
@@ -240,7 +277,34 @@ def _record(index: int, log_seq: int, life: _Life, span: Span) -> Record:
         log_seq=log_seq,
         failed=span.status.code == Status.STATUS_CODE_ERROR,
         links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
-        raw=Large(index, span.ByteSize()) if foreign else b"",
+    )
+
+
+def _foreign(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Record:
+    """Return the record of somebody else's span: what it says as a step. It has no writer, whatever it claims, so that
+    it is never taken for a record of ours that came twice.
+    """
+    node = foreign_node(span, scope)
+    return Record(
+        kind=RecordKind.FOREIGN,
+        project=life.project,
+        run_id=life.run_id or span.trace_id.hex(),
+        generation=life.generation,
+        trace_id=span.trace_id,
+        node_id=span.span_id,
+        parent_id=span.parent_span_id,
+        name=node.name,
+        started_ns=span.start_time_unix_nano,
+        ended_ns=span.end_time_unix_nano,
+        attributes={name: _small(index, name, value) for name, value in node.attributes().items()},
+        session=life.session or node.session,
+        tags=life.tags,
+        attempt=life.attempt,
+        epoch=life.epoch,
+        log_seq=log_seq,
+        failed=span.status.code == Status.STATUS_CODE_ERROR,
+        links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
+        raw=Large(index, span.ByteSize()),
     )
 
 

@@ -84,8 +84,6 @@ _COLUMNS: Final[dict[tuple[str, type], str]] = {
 }
 ATTRIBUTE_COLUMNS: Final = {column: name for name, column in (_TEXTS | _INTS | _FLAGS).items()}
 """Columns that hold an attribute as it is, and its name."""
-_PROMPTS: Final = frozenset({"chat", "generate_content", "text_completion"})
-_TOOLS: Final = frozenset({"execute_tool"})
 
 
 class Stored(Large, frozen=True):
@@ -181,7 +179,7 @@ def _row(record: Record, started: Record | None, log_id: str, digest: Digest) ->
             rest[name] = value
     if kind is RecordKind.FOREIGN:
         _put(row, "span", {RAW: _stored(record, RAW, record.raw, digest)}, (RAW,))
-        row.setdefault("type", _foreign_type(rest))
+        row.setdefault("type", NodeType.BRANCH.value)
     tool = row.get("type") == NodeType.TOOL.value
     _put(row, "input", rest, INPUT_NAMES[::-1] if tool else INPUT_NAMES)
     _put(row, "output", rest, OUTPUT_NAMES[::-1] if tool else OUTPUT_NAMES)
@@ -234,13 +232,6 @@ def _is_root(record: Record) -> bool:
     if record.kind not in (RecordKind.STARTED, RecordKind.ENDED) or record.parent_id:
         return False
     return record.node_id == scope_node_id(TraceId(record.trace_id), ROOT_SCOPE)
-
-
-def _foreign_type(attributes: Mapping[str, object]) -> str:
-    operation = attributes.get(names.OPERATION)
-    if operation in _PROMPTS:
-        return NodeType.PROMPT.value
-    return (NodeType.TOOL if operation in _TOOLS else NodeType.BRANCH).value
 
 
 def _ns(value: int) -> int | None:

@@ -42,7 +42,8 @@ WITH newest AS (
     SELECT * FROM records WHERE kind IN ('started', 'ended', 'settled', 'attempt', 'foreign')
     QUALIFY row_number() OVER (
         PARTITION BY {_RUN}, node_id
-        ORDER BY CASE kind WHEN 'ended' THEN 2 WHEN 'settled' THEN 0 ELSE 1 END DESC, log_seq DESC
+        ORDER BY CASE kind WHEN 'ended' THEN 2 WHEN 'settled' THEN 0 WHEN 'foreign' THEN -1 ELSE 1 END DESC,
+            log_seq DESC
     ) = 1
 ), own AS (
     SELECT *, row_number() OVER (
@@ -105,7 +106,10 @@ WITH told AS (
     FROM records GROUP BY ALL
 ), counted AS (
     SELECT {_RUN},
-        count(*) FILTER (kind <> 'attempt') AS nodes,
+        greatest(
+            count(*) FILTER (kind <> 'attempt' AND NOT (kind = 'foreign' AND type = 'BRANCH')),
+            CAST(bool_and(kind = 'foreign') AS BIGINT)
+        ) AS nodes,
         count(DISTINCT coalesce(idempotency_key, node_id)) FILTER (effect) AS effects,
         count(*) FILTER (in_doubt) AS in_doubt,
         count(*) FILTER (conflict) AS conflicts,
@@ -140,7 +144,7 @@ SELECT r.project, r.run_id, r.generation, r.node_id, r.scope, r.checkpoint_id, r
 FROM records r LEFT JOIN content c
     ON c.kind = 'state' AND c.project = r.project AND c.run_id = r.run_id
     AND c.log_seq = r.log_seq AND c.log_id = r.log_id
-WHERE r.kind = 'checkpoint'"""
+WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)"""
 
 
 def view_statements(nodes_sql: str, content_sql: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from livespan.collector.query.engine import QueryEngine, Reading
+from livespan.collector.query.planting import planted
 from livespan.collector.query.shapes import Reuse, RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.query.shown import Row, count_of, node_from_row, run_from_row, text_of
 from livespan.proto.errors import InvalidInput, NotFound
@@ -135,7 +136,7 @@ def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
                 reuse="IN DOUBT" if in_doubt else _reuse(row, attempts),
             )
         )
-    return shown
+    return planted(rows, shown)
 
 
 def _reuse(row: Row, newest_attempt: int) -> Reuse:

@@ -76,7 +76,7 @@ def node_from_row(row: Row, *, state_digest: str, in_doubt: bool, conflict: bool
         epoch=count_of(row, "epoch"),
         framework=text_of(row, "framework"),
         tags=_tags(row),
-        metadata=_json(row, "metadata"),
+        metadata=_json(row, "metadata" if row["kind"] != "foreign" or row["metadata"] else "attributes"),
         state_digest=state_digest,
         writer=text_of(row, "writer"),
         writer_seq=count_of(row, "writer_seq"),
