@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from livespan.instrumentation.values import now, random, uuid4
     from livespan.proto.codec import register_codec
     from livespan.proto.errors import (
+        Cancelled,
         CollectorMissing,
         Divergence,
         EffectUnavailable,
         InDoubt,
         LeaseLost,
         RecordedError,
+        RunCancelled,
         RunFinished,
         RunHeld,
         RunStopped,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_DONE",
+    "Cancelled",
     "CollectorMissing",
     "Divergence",
     "EffectUnavailable",
@@ -52,6 +55,7 @@ __all__ = [
     "RecordedError",
     "Retry",
     "Run",
+    "RunCancelled",
     "RunFinished",
     "RunHeld",
     "RunStopped",
