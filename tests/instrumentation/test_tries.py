@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import pytest
 import tenacity
 from tests.instrumentation.fake_session import Killed, Line, Tape
+from tests.livespan_home import Died, LiveHome
 
 import livespan.instrumentation as ls
 from livespan.proto import attributes as names
-from livespan.proto.errors import EffectUnavailable, InDoubt, InvalidInput
+from livespan.proto.errors import EffectUnavailable, InDoubt, InvalidInput, RunStopped
 
 QUICK = tenacity.Retrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.001))
 ran: list[object] = []
@@ -194,6 +196,26 @@ def test_which_errors_are_tried_again_is_the_policys_to_say(tape: Tape) -> None:
     assert said == [1]
 
 
+def test_the_librarys_own_hook_is_told_once_the_failed_try_is_recorded(
+    tape: Tape, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded: list[int] = []
+    log = tenacity.before_sleep_log(logging.getLogger("tries"), logging.WARNING)
+
+    def hook(state: tenacity.RetryCallState) -> None:
+        recorded.append(len(tries(tape, "ask")))
+        log(state)
+
+    @ls.step(retry=tenacity.Retrying(stop=tenacity.stop_after_attempt(3), before_sleep=hook))
+    def ask() -> str:
+        return failing(1)
+
+    with tape.life():
+        ask()
+    assert recorded == [2]
+    assert "Flaky: number 1" in caplog.text
+
+
 @pytest.mark.parametrize("setting", [0, -1, True, 2.5, "3", tenacity.AsyncRetrying()])
 def test_what_is_no_policy_is_refused_where_it_is_said(setting: object) -> None:
     with pytest.raises(InvalidInput, match="is no policy"):
@@ -281,9 +303,7 @@ def test_what_is_left_of_a_recorded_pause_is_waited_for_and_no_longer(
     [ended] = [line for line in tape.lines if line.name == "ask" and line.kind == "ended"]
     for ago_s, least, most in ((10.0, 19.9, 20.0), (99.0, 0.0, 0.0), (-999.0, 30.0, 30.0)):
         again = Tape(list(tape.lines))
-        monkeypatch.setattr(
-            "livespan.instrumentation.tries.wall_ns", lambda ago=ago_s: ended.ended_ns + int(ago * 1e9)
-        )
+        monkeypatch.setattr("livespan.instrumentation.tries.wall_ns", lambda ago=ago_s: ended.ended_ns + int(ago * 1e9))
         paused.clear()
         ran[:] = ["before"]
         with again.life():
@@ -305,3 +325,59 @@ def test_an_effect_that_a_death_cut_short_is_in_doubt_whatever_its_tries(tape: T
     with pytest.raises(InDoubt), tape.life():
         order(2)
     assert len(ran) == 1
+
+
+# Over a real record.
+
+
+DIES_ASLEEP = """
+import sys
+import tenacity
+import livespan.instrumentation as ls
+
+class Declined(Exception):
+    pass
+
+def asleep(state):
+    print("asleep", flush=True)
+
+policy = tenacity.Retrying(
+    stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(float(sys.argv[1])), before_sleep=asleep
+)
+
+@ls.tool(retry=policy, not_done_on=(Declined,))
+def pay(cents):
+    print("try", ls.idempotency_key(), flush=True)
+    raise Declined("no")
+
+with ls.run("payment"):
+    pay(7)
+"""
+
+
+def test_a_process_killed_in_the_pause_is_gone_on_with_from_what_is_published(live: LiveHome) -> None:
+    live.serve()
+    first = live.start("-c", DIES_ASLEEP, "60")
+    assert first.stdout is not None
+    said = [first.stdout.readline().split()[0] for _ in range(2)]
+    assert said == ["try", "asleep"]
+    first.kill()
+    first.wait()
+    with pytest.raises(RunStopped), live.run("payment"):
+        raise Died  # it is adopted, and its record acknowledged
+    live.inside.stop()
+    live.serve()
+    history = live.inside.history("payment")
+    assert history is not None
+    ended = [call[0] for call in history.calls.values() if call[0].name == "pay"]
+    assert [record.attributes.get(names.RETRY_AFTER_S) for record in ended] == [60.0], "as it comes back from the lake"
+    # The pause of a minute is what is left of the first life's; a clock that shows later has waited it.
+    program = DIES_ASLEEP.replace(
+        "class Declined", "from livespan.instrumentation import tries\ntries.wall_ns = lambda: 2**62\n\nclass Declined"
+    )
+    second = live.start("-c", program, "0.001")
+    out, err = second.communicate(timeout=60)
+    assert [line.split()[0] for line in out.splitlines()] == ["try", "asleep", "try"], err
+    assert len({line.split()[1] for line in out.splitlines() if line.startswith("try")}) == 1
+    records = {record.node_id: record for record in live.records("payment") if record.name == "pay"}
+    assert sorted(record.number(names.TRY) or 0 for record in records.values()) == [0, 1, 2]

@@ -268,7 +268,7 @@ class Journal:
             False,
             site.fixed,
             attributes,
-            ((site.input_name, self.masked_input(site, data)),),
+            ((site.input_name, self.masked_input(site, data) if self.masks else data),),
         )
 
     def _end_attributes(self, site: CallSite, live: Live, notes: Mapping[str, Scalar]) -> dict[str, Scalar]:

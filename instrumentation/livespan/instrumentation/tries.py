@@ -30,7 +30,7 @@ from livespan.proto.clock import wall_ns
 from livespan.proto.errors import InvalidInput, LivespanError
 
 if TYPE_CHECKING:
-    from tenacity import Retrying
+    from tenacity import RetryCallState, Retrying
 
 __all__ = ["RetrySetting", "Tries"]
 
@@ -53,10 +53,10 @@ class Tries:
     """
 
     def __init__(self, setting: RetrySetting, name: str) -> None:
-        from tenacity import Retrying, stop_after_attempt, wait_exponential_jitter
+        from tenacity import Retrying, stop_after_attempt, wait_exponential, wait_random
 
         if isinstance(setting, int) and not isinstance(setting, bool) and setting >= 1:
-            pauses = wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
+            pauses = wait_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S) + wait_random(0, _FIRST_WAIT_S)
             setting = Retrying(stop=stop_after_attempt(setting), wait=pauses)
         if not isinstance(setting, Retrying):
             raise InvalidInput(
@@ -79,15 +79,16 @@ class Tries:
                 with entered(begun.live.inside):
                     result = body()
             except BaseException as error:
-                delay_s = self._delay_s(session, begun, error, failures)
-                session.fail(begun, error, delay_s)
-                if delay_s is None:
+                again = self._again(session, begun, error, failures)
+                session.fail(begun, error, again.upcoming_sleep if again is not None else None)
+                if again is None:
                     raise
+                self._tell(again)
             else:
                 session.end(begun, result)
                 return result
             failures += 1
-            time.sleep(delay_s)
+            time.sleep(again.upcoming_sleep)
             begun = session.again(begun)
 
     async def acall(
@@ -105,24 +106,25 @@ class Tries:
                 with entered(begun.live.inside):
                     result = await body()
             except BaseException as error:
-                delay_s = self._delay_s(session, begun, error, failures)
-                session.fail(begun, error, delay_s)
-                if delay_s is None:
+                again = self._again(session, begun, error, failures)
+                session.fail(begun, error, again.upcoming_sleep if again is not None else None)
+                if again is None:
                     raise
+                self._tell(again)
             else:
                 session.end(begun, result)
                 return result
             failures += 1
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(again.upcoming_sleep)
             begun = session.again(begun)
 
-    def _delay_s(self, session: Session, begun: OpenCall, error: BaseException, failures: int) -> float | None:
-        """Return how long to wait before the next try; None where the error is the call's outcome."""
+    def _again(self, session: Session, begun: OpenCall, error: BaseException, failures: int) -> RetryCallState | None:
+        """Return what is to be said of another try, its pause among it; None where the error is the outcome."""
         if not isinstance(error, Exception) or isinstance(error, LivespanError) or not begun.recorded:
             return None
         if begun.site.effect and not _may_repeat(session, begun, error):
             return None
-        from tenacity import RetryCallState
+        from tenacity import RetryAction, RetryCallState
 
         policy = self._policy
         state = RetryCallState(policy, None, (), {})
@@ -132,11 +134,13 @@ class Tries:
         if not policy.retry(state):
             return None
         state.upcoming_sleep = max(0.0, float(policy.wait(state)))
-        if policy.stop(state):
-            return None
-        if policy.before_sleep is not None:
-            policy.before_sleep(state)
-        return state.upcoming_sleep
+        state.next_action = RetryAction(state.upcoming_sleep)
+        return None if policy.stop(state) else state
+
+    def _tell(self, state: RetryCallState) -> None:
+        """Call the policy's own hook, once the failed try is recorded."""
+        if self._policy.before_sleep is not None:
+            self._policy.before_sleep(state)
 
 
 def _may_repeat(session: Session, begun: OpenCall, error: Exception) -> bool:

@@ -123,7 +123,7 @@ class RecoveryService(RecoveryServicer):
         try:
             self._context.activity()
             trace = _trace(request.run)
-            self._leases.admit(trace, request.epoch)
+            self._leases.still_held(trace, request.epoch)
             await self._context.indexed()
             run = await asyncio.to_thread(self._run, request.run)
             if run is None:
