@@ -365,6 +365,7 @@ def test_a_process_killed_in_the_pause_is_gone_on_with_from_what_is_published(li
     first.wait()
     with pytest.raises(RunStopped), live.run("payment"):
         raise Died  # it is adopted, and its record acknowledged
+    live.kill("drain")  # else it starts a collector of its own as soon as this one is gone
     live.inside.stop()
     live.serve()
     history = live.inside.history("payment")

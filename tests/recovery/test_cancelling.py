@@ -166,6 +166,7 @@ def test_a_cancellation_outlives_its_log_segment(live: LiveHome, channel: grpc.C
         live.inside.call(live.inside.context.append(payload))
     log = live.inside.collector._log  # pyright: ignore[reportPrivateUsage]  # a test looks inside
     wait_until(lambda: next(iter(log.frames(0))).first_seq > seq)
+    live.kill("drain")  # else it starts a collector of its own as soon as this one is gone
     live.inside.stop()
     live.serve(SMALL)
     assert Holder(channel, FAR).ask(epoch=1).cancelled, "the live lease was said again, cancelled"
@@ -196,7 +197,11 @@ def test_a_runs_user_is_shown_and_can_be_asked_for(live: LiveHome, capsys: pytes
         think("a")
     with live.run("nobodys"):
         think("a")
-    for _ in range(2):  # from the hot tier, then published
+    for published in (False, True):
+        if published:
+            live.kill("drain")  # else it starts a collector of its own as soon as this one is gone
+            live.inside.stop()
+            live.serve()
         _, out, _ = command(live, capsys, "runs", "show", "theirs", "-o", "json")
         assert json.loads(out)["run"]["user"] == "ann"
         assert "user ann" in command(live, capsys, "runs", "show", "theirs")[1]
@@ -204,5 +209,3 @@ def test_a_runs_user_is_shown_and_can_be_asked_for(live: LiveHome, capsys: pytes
         assert json.loads(out)["run"]["user"] == ""
         _, out, _ = command(live, capsys, "sql", "SELECT run_id FROM runs WHERE user_id = 'ann'", "-o", "json")
         assert json.loads(out) == [{"run_id": "theirs"}]
-        live.inside.stop()
-        live.serve()
