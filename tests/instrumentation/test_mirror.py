@@ -195,6 +195,21 @@ def test_their_sampler_and_limits_touch_the_mirror_and_not_the_record(live: Live
             assert (think("a"), run.reused) == ("A", 1)
 
 
+def test_a_node_past_the_bound_of_what_is_open_is_mirrored_whole_when_it_ends(
+    live: LiveHome, provider: TracerProvider, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "_MOST_OPEN", 1)
+    live.serve()
+    with ls.run("bound", home=live.home.root, tracer_provider=provider):
+        think("a")
+    spans = mirrored(exporter)
+    run, inner = spans["run"], spans["think"]
+    assert inner.parent is not None
+    assert run.context is not None
+    assert inner.parent.span_id == run.context.span_id
+    assert told(inner)[names.OUTPUT] == '"A"'
+
+
 class Slow(SpanExporter):
     """An exporter that hangs until it is let go."""
 

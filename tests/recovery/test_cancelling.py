@@ -138,6 +138,18 @@ def test_a_run_that_is_done_cannot_be_cancelled_and_one_that_is_not_there_is_not
         assert (think("a"), run.reused) == ("a", 1)
 
 
+def test_a_run_that_comes_to_its_end_before_it_is_told_is_done(
+    live: LiveHome, channel: grpc.Channel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.serve()
+    with live.run("nearly"):
+        think("a")
+        assert cancel(channel, "nearly").held
+    assert status(live, capsys, "nearly") == ("done", "done")
+    with live.run("nearly") as run:
+        assert (run.finished, think("a"), run.reused) == (True, "a", 1), "its answers are still to be had"
+
+
 def test_a_restarted_collector_knows_who_was_cancelled(live: LiveHome, channel: grpc.Channel) -> None:
     live.serve()
     holder = Holder(channel, FAR)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from livespan.instrumentation.core import NOT_DONE, NotDone, Retry
     from livespan.instrumentation.decorators import step, tool
     from livespan.instrumentation.frameworks import instrument, uninstrument
+    from livespan.instrumentation.masking import Masked
     from livespan.instrumentation.processor import LivespanSpanProcessor
     from livespan.instrumentation.run_block import Run, run
     from livespan.instrumentation.values import now, random, uuid4
@@ -51,6 +52,7 @@ __all__ = [
     "InDoubt",
     "LeaseLost",
     "LivespanSpanProcessor",
+    "Masked",
     "NotDone",
     "RecordedError",
     "Retry",
@@ -83,6 +85,7 @@ _HOMES = {
     "core": ("NOT_DONE", "NotDone", "Retry"),
     "decorators": ("step", "tool"),
     "frameworks": ("instrument", "uninstrument"),
+    "masking": ("Masked",),
     "processor": ("LivespanSpanProcessor",),
     "run_block": ("Run", "run"),
     "values": ("now", "random", "uuid4"),

@@ -39,6 +39,7 @@ __all__ = ["TRACER_NAME", "Mirror"]
 TRACER_NAME: Final = "livespan.instrumentation"
 """Of the tracer that mirrored spans are made by; LivespanSpanProcessor leaves them alone."""
 _MOST_WAITING: Final = 4096
+_MOST_OPEN: Final = 4096
 _EXIT_S: Final = 2.0
 _Task: TypeAlias = Callable[[], None]
 _NOT_MIRRORED: Final = frozenset({names.RECORD, names.ERROR_VALUE, names.CHECKPOINT_COUNTERS, names.CALL_DIGEST})
@@ -138,7 +139,8 @@ class Mirror:
     def _mirror(self, span: JournalSpan) -> None:
         match span.attributes.get(names.RECORD):
             case RecordKind.STARTED:
-                if span.node_id not in self._open:
+                # Past the bound (ends were dropped) a node is mirrored whole when it ends.
+                if span.node_id not in self._open and len(self._open) < _MOST_OPEN:
                     self._start(span)
             case RecordKind.ENDED:
                 mirrored = self._open.pop(span.node_id, None) or self._begun(span)

@@ -72,7 +72,9 @@ class Tries:
         if isinstance(begun, Answered):
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
         failures = session.core.history.failures(begun.live.key)
-        time.sleep(_left_s(begun))
+        left_s = _left_s(begun)
+        if left_s:  # not even a wait of nothing: it would let go of the GIL
+            time.sleep(left_s)
         while True:
             session.start(begun)
             try:
@@ -99,7 +101,9 @@ class Tries:
         if isinstance(begun, Answered):
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
         failures = session.core.history.failures(begun.live.key)
-        await asyncio.sleep(_left_s(begun))
+        left_s = _left_s(begun)
+        if left_s:
+            await asyncio.sleep(left_s)
         while True:
             await session.astart(begun)
             try:
@@ -120,7 +124,7 @@ class Tries:
 
     def _again(self, session: Session, begun: OpenCall, error: BaseException, failures: int) -> RetryCallState | None:
         """Return what is to be said of another try, its pause among it; None where the error is the outcome."""
-        if not isinstance(error, Exception) or isinstance(error, LivespanError) or not begun.recorded:
+        if not isinstance(error, Exception) or isinstance(error, LivespanError):
             return None
         if begun.site.effect and not _may_repeat(session, begun, error):
             return None
