@@ -98,7 +98,8 @@ WITH told AS (
         max(ended_at) AS last_at,
         arg_max(lease_event, log_seq) FILTER (kind = 'lease' AND lease_event <> 'cancelled') AS lease_event,
         count(*) FILTER (kind = 'lease' AND lease_event = 'cancelled') > 0 AS cancelled,
-        arg_max(json_extract_string(attributes, '$."enduser.id"'), log_seq) FILTER (kind = 'attempt') AS user_id,
+        arg_max(CASE WHEN kind = 'attempt' THEN json_extract_string(attributes, '$."enduser.id"') END, log_seq)
+            FILTER (kind = 'attempt') AS user_id,
         max(epoch) FILTER (kind = 'lease' AND lease_event = 'granted') AS granted_epoch,
         arg_max(status, log_seq) FILTER (kind = 'ended' AND root) AS root_status,
         arg_max(epoch, log_seq) FILTER (kind = 'ended' AND root) AS root_epoch,
