@@ -28,8 +28,11 @@ from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.log import Committer, FileLog, LogProtections, deliver_in, open_log
+from livespan.collector.log import Committer, FileLog, LogProtections, damage_facts, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
+from livespan.collector.metrics.families import CollectorFamilies
+from livespan.collector.metrics.timed_disk import TimedDisk
+from livespan.collector.notices import Notices
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.service import add_query_service
@@ -86,7 +89,8 @@ class Collector:
         self._socket = socket
         self._runtime_folder = runtime_folder
         self._clock = clock or SystemClock()
-        self._disk = disk or SystemDisk()
+        self._disk = TimedDisk(disk or SystemDisk())
+        self._notices = Notices("collector")
         self._faults = faults
         self._protections = protections or Protections()
         self._log_protections = log_protections or LogProtections()
@@ -122,11 +126,16 @@ class Collector:
 
     async def close(self) -> None:
         """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
+        began_s = time.monotonic()
+        self._notices.info("drain begun", unpublished_records=len(self._hot))
         self._lock.withdraw()
         try:
             await self._wind_down()
         finally:
             self._close_opened()
+        self._notices.info(
+            "drain ended", took_s=round(time.monotonic() - began_s, 3), unpublished_records=len(self._hot)
+        )
 
     async def _wind_down(self) -> None:
         self._intake.close()
@@ -150,6 +159,8 @@ class Collector:
         )
         self._log: FileLog = log
         self._opened.append(log.close)
+        for damage in log.report.damages:
+            self._notices.error("segment damaged", **damage_facts(damage))
         self._hot = HotTier(settings.hot_bytes, settings.publish_records)
         reader = LakeReader()
         self._opened.append(reader.close)
@@ -194,6 +205,11 @@ class Collector:
             activity=self._touch,
         )
         self._context.closing.append(query.close)
+        self._context.metrics.add(
+            "collector",
+            CollectorFamilies(self._committer, self._intake, self._hot, log, self._publisher, self._disk),
+        )
+        self._context.metrics.add_measures(self.home)
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(self._server, self._context)
@@ -238,6 +254,9 @@ class Collector:
         self.target = target
         self._lock.announce(target, self.grpc_address)
         await self._health.serving(True)
+        self._notices.info(
+            "serving", home=str(self.home.root), target=target, grpc=self.grpc_address, version=version("livespan")
+        )
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -263,6 +282,7 @@ class Collector:
         told: dict[str, object] = {
             "version": version("livespan"),
             "pid": os.getpid(),
+            "wall_ns": self._clock.wall_ns(),
             "home": str(self.home.root),
             "target": self.target,
             "grpc": self.grpc_address,
