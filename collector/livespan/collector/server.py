@@ -21,6 +21,8 @@ import grpc.aio
 
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
+from livespan.collector.forward.forwarder import Forwarder
+from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.health import Health
 from livespan.collector.history import History
 from livespan.collector.home_lock import HomeLock, make_way, socket_path
@@ -46,6 +48,7 @@ from livespan.proto.record import Record, RecordKind
 __all__ = ["Collector"]
 
 _LOOK_S: Final = 1.0
+_FORWARD_END_S: Final = 3.0
 _SERVICES: Final = "livespan.services"
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
@@ -57,6 +60,7 @@ class Collector:
         home: which it serves alone.
         settings: what may be tuned.
         grpc_address: host:port to listen on beside the unix socket, "" for nowhere.
+        forward: the user's own backend, which gets what was acknowledged.
         socket: the unix socket's path; None: the home's own.
         runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
         clock, disk, faults, protections, log_protections: seams for tests.
@@ -68,6 +72,7 @@ class Collector:
         settings: CollectorSettings,
         *,
         grpc_address: str = "",
+        forward: ForwardTarget | None = None,
         socket: Path | None = None,
         runtime_folder: Path | None = None,
         clock: Clock | None = None,
@@ -86,6 +91,7 @@ class Collector:
         self.target = ""
         self.grpc_address = grpc_address
         self._settings = settings
+        self._forward = forward
         self._socket = socket
         self._runtime_folder = runtime_folder
         self._clock = clock or SystemClock()
@@ -145,7 +151,12 @@ class Collector:
         await self._server.stop(1.0)
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
-        await asyncio.to_thread(self._publisher.close)
+        if self._forwarder:
+            await asyncio.gather(
+                asyncio.to_thread(self._publisher.close), asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
+            )
+        else:
+            await asyncio.to_thread(self._publisher.close)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -180,7 +191,8 @@ class Collector:
         )
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
-        self._intake = Intake(self._committer, self._hot)
+        self._forwarder = Forwarder.of(self._forward, self.home, log) if self._forward else None
+        self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
         self._server = _grpc_server(settings.max_message_bytes)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         self._context = Context(
@@ -210,11 +222,15 @@ class Collector:
             CollectorFamilies(self._committer, self._intake, self._hot, log, self._publisher, self._disk),
         )
         self._context.metrics.add_measures(self.home)
+        if self._forwarder:
+            self._context.metrics.add("forward", self._forwarder.families)
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(self._server, self._context)
         await asyncio.to_thread(self._replay)
         self._publisher.start()
+        if self._forwarder:
+            self._forwarder.start()
         try:
             for starting in self._context.starting:
                 await starting()
@@ -229,7 +245,10 @@ class Collector:
 
     def _replayed(self) -> Iterator[tuple[Sequence[Record], FrameRef, int]]:
         for frame in self._log.frames(0):
-            records = Request(frame.payload).records(frame.first_seq)
+            request = Request(frame.payload)
+            records = request.records(frame.first_seq)
+            if self._forwarder:
+                self._forwarder.replay(request, len(frame.payload), frame.first_seq, frame.count)
             for record in records:
                 if record.kind in (RecordKind.LEASE, RecordKind.ATTEMPT):
                     self._context.admission.replay(record)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livespan.collector.forward.options import forward_options
+from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
+from livespan.proto.errors import InvalidInput
 from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ _EMBEDDED_IDLE_S = 600.0
     show_default=True,
     help="Publish to the lake at least this often.",
 )
+@forward_options
 @click.option(
     "--log-format",
     type=click.Choice([form.value for form in NoticeForm]),
@@ -67,6 +71,7 @@ def serve(
     grpc_address: str,
     lease_s: float,
     publish_s: float,
+    forward: ForwardTarget | None,
     log_format: str,
     log_level: str,
     embedded: bool,
@@ -81,12 +86,17 @@ def serve(
     from livespan.collector.server import Collector
     from livespan.collector.settings import CollectorSettings
 
+    if forward and forward.endpoint in {grpc_address, str(socket)} - {""}:
+        raise InvalidInput(
+            "a collector cannot forward to itself", subject=forward.endpoint, hint="Give your backend's address."
+        )
     send_notices(NoticeForm(log_format), log_level, where.home.collector_output if embedded else None)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
         where.home,
         CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
         grpc_address=grpc_address,
+        forward=forward,
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
