@@ -16,6 +16,7 @@ from livespan.collector.forward.options import forward_options
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
+from livespan.collector.service_manager import ServiceManager
 from livespan.proto.errors import InvalidInput
 from livespan.proto.scheduling import take_turns
 
@@ -100,11 +101,12 @@ def serve(
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
-    asyncio.run(run_collector(collector))
+    asyncio.run(run_collector(collector, ServiceManager.of(os.environ, os.getpid())))
 
 
-async def run_collector(collector: Collector) -> None:
+async def run_collector(collector: Collector, manager: ServiceManager | None = None) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
+    manager = manager or ServiceManager()
     # The threads that answer effects must not wait 5 ms for the loop's or the publisher's.
     sys.setswitchinterval(0.0005)
     leave = asyncio.Event()
@@ -121,6 +123,9 @@ async def run_collector(collector: Collector) -> None:
     # The hot tier is tens of thousands of objects that stay: walking them for garbage would hold up effects that wait.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    manager.ready(f"serving {collector.home.root}")
     await collector.serve(leave)
+    manager.stopping()
     await collector.close()
+    await manager.close()
     gc.unfreeze()  # libraries count what is left at the very end
