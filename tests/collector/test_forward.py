@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -350,6 +351,15 @@ def test_a_stand_of_another_backend_or_log_says_nothing(tmp_path: Path) -> None:
     assert ServedUpTo(path, "b", "other").read() is None
     path.write_text("{torn")
     assert ServedUpTo(path, "b", "log").read() is None
+
+
+def test_a_collector_that_forwards_nothing_imports_nothing_for_it() -> None:
+    code = (
+        "import sys, livespan.collector.server, livespan.collector.commands.serve\n"
+        "late = {'opentelemetry.sdk', 'prometheus_client', 'starlette', 'requests'} & set(sys.modules)\n"
+        "assert not late, late\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def free_port() -> int:

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
-from livespan.collector.forward.forwarder import Forwarder
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.health import Health
 from livespan.collector.history import History
@@ -44,6 +43,9 @@ from livespan.proto.errors import InvalidInput, Stop, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
+
+if TYPE_CHECKING:
+    from livespan.collector.forward.forwarder import Forwarder
 
 __all__ = ["Collector"]
 
@@ -191,7 +193,7 @@ class Collector:
         )
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
-        self._forwarder = Forwarder.of(self._forward, self.home, log) if self._forward else None
+        self._forwarder = _forwarder(self._forward, self.home, log) if self._forward else None
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
         self._server = _grpc_server(settings.max_message_bytes)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
@@ -315,6 +317,13 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
+
+
+def _forwarder(target: ForwardTarget, home: Home, log: FileLog) -> Forwarder:
+    # Imported here: the SDK costs a collector's start 35 ms, and most forward nothing.
+    from livespan.collector.forward.forwarder import Forwarder
+
+    return Forwarder.of(target, home, log)
 
 
 def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:
