@@ -143,6 +143,7 @@ def test_a_foreign_span_goes_on_as_it_came(live: LiveHome, backend: GrpcBackend)
         one.set_attribute("gen_ai.request.model", "gpt")
         one.set_attribute("list", ["a", "b"])
         one.set_attribute("raw", b"\x00\x01")
+        one.set_attribute(names.STATE, STATE)
         one.add_event("came", {"n": 7})
     provider.shutdown()
     wait_until(lambda: backend.spans)
@@ -151,6 +152,7 @@ def test_a_foreign_span_goes_on_as_it_came(live: LiveHome, backend: GrpcBackend)
     assert values["gen_ai.request.model"].string_value == "gpt"
     assert [item.string_value for item in values["list"].array_value.values] == ["a", "b"]
     assert values["raw"].bytes_value == b"\x00\x01"
+    assert names.STATE not in values
     assert (span.events[0].name, span.events[0].attributes[0].value.int_value) == ("came", 7)
     context = one.get_span_context()
     assert (span.trace_id, span.span_id) == (context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big"))

@@ -5,6 +5,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from tests.collector.stand import Stand, Writer, node
 from tests.livespan_home import LiveHome, wait_until
 
-from livespan.collector.notice_output import HomeFile, JsonLines, NoticeForm, TextLines, send_notices
+from livespan.collector.notice_output import Apart, HomeFile, JsonLines, NoticeForm, TextLines, send_notices
 from livespan.collector.notices import FACTS, Notices, Seldom
 from livespan.proto.rendezvous import ensure
 
@@ -114,8 +116,37 @@ def test_other_libraries_are_heard_from_warnings_on(tmp_path: Path) -> None:
     logging.getLogger("asyncio").info("not told")
     logging.getLogger("asyncio").warning("told too")
     logging.getLogger("opentelemetry.exporter.otlp").error("said by a notice of ours")
+    logging.getLogger().handlers[-1].close()
     events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
     assert events == ["told", "told too"]
+
+
+class Stuck(logging.Handler):
+    """A pipe that nobody reads until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.go_on.wait(20)
+        self.lines.append(TextLines().format(record).partition("Z ")[2])
+
+
+def test_who_tells_does_not_wait_for_a_pipe_that_nobody_reads() -> None:
+    stuck = Stuck()
+    apart = Apart(stuck, waiting=10)
+    began_s = time.monotonic()
+    for _ in range(1000):
+        apart.handle(record("one line"))
+    assert time.monotonic() - began_s < 1
+    stuck.go_on.set()
+    wait_until(lambda: len(stuck.lines) >= 11)
+    apart.handle(record("the last"))
+    apart.close()
+    assert any(line.startswith("warning notices: lines were dropped lines=9") for line in stuck.lines)
+    assert stuck.lines[-1] == "warning publisher: the last"
 
 
 def test_serve_tells_its_life_as_json(live: LiveHome) -> None:

@@ -1,7 +1,11 @@
 """Where notices go, and in which form: stderr of `livespan serve`, or the home's collector.log, which never grows
 beyond a bound.
 
+    who tells ─▶ a bounded queue ─▶ one thread ─▶ stderr, or the file
     collector.log ── 1 MiB ──▶ collector.log.1 ──▶ collector.log.2 ──▶ gone
+
+Nobody who tells waits: a pipe that is not read, or a disk that hangs, would else hold up the thread that writes the
+log. What finds the queue full is dropped, and the next line says how many were.
 """
 
 from __future__ import annotations
@@ -9,21 +13,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 from enum import StrEnum
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any, Final, cast
 
 import msgspec
 
 from livespan.collector.notices import FACTS, LOGGER, Fact
 
-__all__ = ["HomeFile", "JsonLines", "NoticeForm", "TextLines", "send_notices"]
+__all__ = ["Apart", "HomeFile", "JsonLines", "NoticeForm", "TextLines", "send_notices"]
 
 _FILE_BYTES: Final = 1024 * 1024
 _OLD_FILES: Final = 2
+_WAITING_LINES: Final = 10_000
+_END_S: Final = 2.0
 _OWN_LINES: Final = ("opentelemetry.exporter",)
 """Loggers whose lines say again, at each try, what a notice of ours says once."""
 
@@ -61,6 +69,44 @@ class TextLines(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class Apart(logging.Handler):
+    """Hands lines to a thread that writes them; `close` waits a moment for what is still to be written."""
+
+    def __init__(self, handler: logging.Handler, waiting: int = _WAITING_LINES) -> None:
+        super().__init__()
+        self._handler = handler
+        self._queue: Queue[logging.LogRecord | None] = Queue(waiting)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="livespan-notices", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a line, or drop it."""
+        try:
+            self._queue.put_nowait(record)
+        except Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, for at most two seconds; also called at the process's end."""
+        try:
+            self._queue.put_nowait(None)
+        except Full:
+            return  # nobody reads: whoever ends must not wait for that
+        self._thread.join(_END_S)
+        super().close()
+
+    def _run(self) -> None:
+        while (record := self._queue.get()) is not None:
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                facts: dict[str, Fact] = {"lines": dropped}
+                lost = {"name": f"{LOGGER}.notices", "levelno": logging.WARNING, "levelname": "WARNING"}
+                self._handler.handle(logging.makeLogRecord({**lost, "msg": "lines were dropped", FACTS: facts}))
+            self._handler.handle(record)
+        self._handler.close()
+
+
 class HomeFile(RotatingFileHandler):
     """A file of the home (mode 0600), kept within a bound; what this process prints goes the same way."""
 
@@ -93,7 +139,7 @@ def send_notices(form: NoticeForm, level: str, file: Path | None = None) -> None
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-    root.addHandler(handler)
+    root.addHandler(Apart(handler))
     root.setLevel(logging.WARNING)
     logging.getLogger(LOGGER).setLevel(level.upper())
     for name in _OWN_LINES:
