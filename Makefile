@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := collector instrumentation proto recovery replay
-CHECKED := $(SOURCES) tests benchmarks
+CHECKED := $(SOURCES) tests benchmarks deploy
 STAMP := $(VENV)/.installed
 PROTO_VENV := .make/proto-venv
 PROTO_STAMP := $(PROTO_VENV)/.installed
@@ -12,7 +12,8 @@ PROTO_FILES := livespan/proto/v1/livespan.proto
 CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
+DEPLOY_TOOLS := systemd-analyze docker-compose
+.PHONY: help setup deploy-tools demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,15 +26,21 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(STAMP)
 
+deploy-tools: ## what tests/deploy checks units and compose files with: Debian's systemd and docker-compose, no engine
+	@for tool in $(DEPLOY_TOOLS); do command -v $$tool >/dev/null || missing=1; done; test -z "$$missing" || { \
+	  test $$(id -u) -eq 0 || { echo 'install $(DEPLOY_TOOLS): apt-get install systemd docker-compose' >&2; exit 1; }; \
+	  apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends systemd docker-compose; } >&2
+
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: setup foreign ## all tests but lint and types
+test: setup foreign deploy-tools ## all tests but lint and types
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 	$(BIN)/python -m pytest -q tests -m crash
 	$(MAKE) --no-print-directory mutants
 
-test-core: setup foreign ## the tests that kill nothing
+test-core: setup foreign deploy-tools ## the tests that kill nothing
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 
 foreign: $(CONVENTIONS:%=.make/foreign/%) ## make an environment for each convention's own instrumentations (tests/frameworks/requirements)

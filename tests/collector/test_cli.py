@@ -86,15 +86,17 @@ def test_the_module_is_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["runs", "list"], ["runs", "show", "x"], ["sql", "SELECT 1"], ["stop"], ["doctor"]]
+    ("command", "exit_code"),
+    [(["runs", "list"], 3), (["runs", "show", "x"], 3), (["sql", "SELECT 1"], 3), (["stop"], 0), (["doctor"], 0)],
 )
 def test_no_command_makes_a_home_out_of_a_mistyped_path(
-    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    command: list[str], exit_code: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "typo" / "home"
     code, out, err = run(capsys, *command, "--home", str(missing), "-o", "json")
-    assert (code, out) == (3, "")
-    assert str(missing) in err
+    assert code == exit_code
+    assert not out if exit_code else json.loads(out)
+    assert str(missing) in out + err
     assert os.listdir(tmp_path) == []
 
 
@@ -391,7 +393,18 @@ def test_stop_is_content_where_no_collector_runs(capsys: pytest.CaptureFixture[s
     home.create()
     code, out, err = run(capsys, "stop", "--home", str(home.root))
     assert (code, out) == (0, "")
-    assert "No collector runs" in err
+    assert "Nothing to stop: no collector runs" in err
+
+
+def test_stop_is_content_where_there_is_no_home_and_makes_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    code, out, err = run(capsys, "stop", "--home", str(home))
+    assert (code, out) == (0, "")
+    assert "Nothing to stop: there is no home" in err
+    assert json.loads(run(capsys, "stop", "--home", str(home), "-o", "json")[1]) == {"stopped": False, "pid": None}
+    assert not home.exists()
 
 
 def test_stop_never_signals_another_process_that_has_the_pid_now(

@@ -10,10 +10,12 @@ import pytest
 from tests.collector.query_server import serving
 from tests.collector.recorded import FixedLake
 
-from livespan.collector import checks
+from livespan.collector import checks, clock_checks
 from livespan.collector.checks import check, check_collector
 from livespan.collector.cli import livespan, run_command
+from livespan.collector.clock_checks import check_clocks, collector_clock
 from livespan.collector.commands import doctor
+from livespan.proto.clock import wall_ns
 from livespan.proto.finding import Finding
 from livespan.proto.home import Home
 
@@ -149,3 +151,59 @@ def test_a_check_that_breaks_does_not_hide_the_others(
     first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "ValueError: a bug" in first["detail"]
     assert second["ok"] is True
+
+
+def test_where_there_is_no_home_yet_the_place_for_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LIVESPAN_ENDPOINT", raising=False)
+    missing = tmp_path / "a" / "b" / "home"
+    assert run_command(livespan, ["doctor", "--home", str(missing), "-o", "json"]) == 0
+    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert "not there yet" in told["home"]["detail"]
+    assert "free" in told["disk"]["detail"]
+    assert told["file system"]["detail"] != "unknown"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_of_something_else_is_no_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert run_command(livespan, ["doctor", "--home", str(tmp_path)]) == 3
+    assert "no home of Livespan" in capsys.readouterr().err
+
+
+def test_a_disk_without_inodes_is_a_fault(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_LEAST_FREE_INODES", 1 << 60)
+    finding = by_name(home)["disk"]
+    if os.statvfs(home.root).f_files:
+        assert (finding.ok, "inodes" in finding.detail) == (False, True)
+
+
+def test_a_sidecar_of_another_version_or_with_another_clock_is_told(tmp_path: Path) -> None:
+    status: dict[str, object] = {"version": "9.9.9", "wall_ns": wall_ns() - 3_600_000_000_000}
+    with serving(FixedLake(), tmp_path, status=status) as served:
+        found = {finding.name: finding for finding in check_collector(served.target)}
+    assert (found["version"].ok, "9.9.9" in found["version"].detail) == (None, True)
+    assert found["collector's clock"].ok is None
+    assert "3600.0 s behind ours" in found["collector's clock"].detail
+    assert "wall ns" not in found
+
+
+def test_clocks_that_agree_are_well() -> None:
+    assert collector_clock(1_000_000_000, 900_000_000, 1_100_000_000).ok
+    assert collector_clock(5_000_000_000, 0, 1_000_000_000).detail == "is 4.0 s ahead of ours"
+
+
+def test_a_file_of_the_future_says_that_the_clock_went_back(home: Home) -> None:
+    path = home.root / "collector.log"
+    path.write_text("")
+    later_s = wall_ns() / 1e9 + 86_400
+    os.utime(path, (later_s, later_s))
+    [finding] = check_clocks(home)
+    assert (finding.ok, str(path) in finding.detail) == (None, True)
+
+
+def test_a_clock_before_the_installation_is_a_fault(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_checks, "wall_ns", lambda: 86_400_000_000_000)
+    [finding] = check_clocks(home)
+    assert (finding.ok, "1970-01-02" in finding.detail) == (False, True)

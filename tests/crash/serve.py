@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         protections=Protections(fencing=told.without != "fencing"),
         log_protections=LogProtections(reuse_number=told.without != "reuse-number"),
     )
-    asyncio.run(run_collector(collector, quiet=True))
+    asyncio.run(run_collector(collector))
     return 0
 
 

@@ -13,7 +13,9 @@ from typing import Final, cast
 
 import msgspec
 
+from livespan.collector.clock_checks import check_clocks, collector_clock
 from livespan.collector.render import duration
+from livespan.proto.clock import wall_ns
 from livespan.proto.errors import LivespanError, Stop
 from livespan.proto.finding import Finding
 from livespan.proto.home import Home, file_system
@@ -24,6 +26,7 @@ __all__ = ["check", "check_collector"]
 _PACKAGES: Final = ("duckdb", "pyarrow", "deltalake")
 _LEAST_FREE_BYTES: Final = 256 * 1024**2
 _GOOD_FREE_BYTES: Final = 2 * 1024**3
+_LEAST_FREE_INODES: Final = 1000
 _STATUS_TIMEOUT_S: Final = 3.0
 _SHOWN: Final = 3
 
@@ -35,6 +38,7 @@ def check(home: Home) -> Iterable[Finding]:
     yield _ownership(home)
     yield _file_system(home)
     yield _disk(home)
+    yield from check_clocks(home)
     yield from _collector(home)
 
 
@@ -48,6 +52,7 @@ def check_collector(target: str) -> Iterator[Finding]:
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
     with open_channel(target) as channel:
+        before_ns = wall_ns()
         try:
             reply = QueryStub(channel).Status(StatusRequest(), timeout=_STATUS_TIMEOUT_S)
         except grpc.RpcError as error:
@@ -59,10 +64,27 @@ def check_collector(target: str) -> Iterator[Finding]:
                 "See what it printed: collector.log in the home.",
             )
             return
+    after_ns = wall_ns()
     status = msgspec.json.decode(reply.json, type=dict[str, object])
     yield Finding("collector", True, f"answers at {target}")
+    its_version, its_wall_ns = status.pop("version", ""), status.pop("wall_ns", None)
+    yield _versions(str(its_version))
+    if isinstance(its_wall_ns, int):
+        yield collector_clock(its_wall_ns, before_ns, after_ns)
     for name, value in status.items():
         yield Finding(_bare(name), None, _said(name, value))
+
+
+def _versions(its: str) -> Finding:
+    own = version("livespan")
+    if its == own:
+        return Finding("version", True, f"{own}, here and in the collector")
+    return Finding(
+        "version",
+        None,
+        f"the collector is {its or 'of an unknown version'}, this installation is {own}",
+        "Run `livespan stop`: the next run starts one of this version. A sidecar: bring both to one version.",
+    )
 
 
 def _platform() -> Finding:
@@ -87,6 +109,8 @@ def _packages() -> Finding:
 
 
 def _ownership(home: Home) -> Finding:
+    if not home.root.exists():
+        return Finding("home", None, f"{home.root} is not there yet; the first run, or `livespan serve`, makes it")
     status = home.root.stat()
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid != os.getuid():
@@ -108,8 +132,9 @@ def _ownership(home: Home) -> Finding:
 
 
 def _file_system(home: Home) -> Finding:
-    kind = file_system(home.root) or "unknown"
-    warning = home.warning()
+    place = _existing(home.root)
+    kind = file_system(place) or "unknown"
+    warning = Home(place).warning()
     if warning:
         return Finding(
             "file system",
@@ -121,10 +146,18 @@ def _file_system(home: Home) -> Finding:
 
 
 def _disk(home: Home) -> Finding:
-    space = os.statvfs(home.root)
+    space = os.statvfs(_existing(home.root))
     free = space.f_bavail * space.f_frsize
-    log, lake = _folder_bytes(home.log), _folder_bytes(home.lake)
-    detail = f"{_size(free)} free; the log takes {_size(log)}, the lake {_size(lake)}"
+    log, lake, spool = _folder_bytes(home.log), _folder_bytes(home.lake), _folder_bytes(home.spool)
+    detail = f"{_size(free)} free; the log takes {_size(log)}, the lake {_size(lake)}, the spool {_size(spool)}"
+    # Some file systems (btrfs) make inodes as they go, and say that they have none.
+    if space.f_files and space.f_favail < _LEAST_FREE_INODES:
+        return Finding(
+            "disk",
+            False,
+            f"{space.f_favail:,} inodes free; {detail}",
+            "Remove small files from this disk: where no file can be made, nothing can be recorded.",
+        )
     if free < _LEAST_FREE_BYTES:
         return Finding(
             "disk", False, detail, "Free some space: agents wait, then stop, when nothing more can be recorded."
@@ -203,6 +236,13 @@ def _folder_bytes(folder: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that is there: where it would be made."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _size(size_bytes: int) -> str:

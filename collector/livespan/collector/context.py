@@ -13,6 +13,7 @@ from typing import Protocol
 
 from livespan.collector.history import History
 from livespan.collector.log.protocol import Appended, Faults
+from livespan.collector.metrics.registry import Metrics
 from livespan.collector.query.shapes import RunSummary
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock
@@ -104,6 +105,7 @@ class Context:
         busy: each returns whether the collector must not leave as idle.
         status: what `Query.Status` says beside the collector's own; by name.
         closing: called, in reverse order, when the collector ends.
+        metrics: asked at each scrape; a service adds its sources.
     """
 
     home: Home
@@ -123,3 +125,4 @@ class Context:
     status: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
     starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+    metrics: Metrics = field(default_factory=Metrics)

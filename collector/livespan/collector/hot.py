@@ -10,6 +10,7 @@ here: `snapshot` and `look` hand out both as they stood at one instant.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from livespan.collector.hot_age import Ages
 from livespan.collector.lake.table import LakeFile
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.run_history import RunHistory
@@ -109,6 +111,7 @@ class HotTier:
         self._fresh = 0
         self._fresh_bytes = 0
         self._indexed_seq = 0
+        self._ages = Ages()
         self.duplicates = 0
         self.on_new: Callable[[Record], None] | None = None
         """Told of each record that `add` has indexed, by its thread; must neither wait nor raise."""
@@ -137,6 +140,11 @@ class HotTier:
     def size_bytes(self) -> int:
         """What the held records count for."""
         return self._bytes
+
+    @property
+    def limit_bytes(self) -> int:
+        """The bound of `size_bytes`."""
+        return self._limit_bytes
 
     def __len__(self) -> int:
         return self._records
@@ -167,6 +175,7 @@ class HotTier:
             if last_seq is None:
                 last_seq = request_records[-1].log_seq if request_records else 0
             self._indexed_seq = max(self._indexed_seq, last_seq)
+            self._ages.note(self._indexed_seq, time.monotonic())
             self._changed.notify_all()
         self._faults("hot.indexed")
 
@@ -270,7 +279,19 @@ class HotTier:
     def oldest_seq(self) -> int | None:
         """Return the least `log_seq` that is held."""
         with self._changed:
-            return min((min(run.held) for group in self._runs.values() for run in group.values()), default=None)
+            return self._oldest_seq()
+
+    def oldest_age_s(self) -> float:
+        """Return for how long the oldest record has been held, in this process's life; 0 where none is held."""
+        with self._changed:
+            oldest = self._oldest_seq()
+            if oldest is None:
+                return 0.0
+            self._ages.forget_below(oldest)
+            return self._ages.age_s(oldest, time.monotonic())
+
+    def _oldest_seq(self) -> int | None:
+        return min((min(run.held) for group in self._runs.values() for run in group.values()), default=None)
 
     def _hold(self, held: Held) -> None:
         record = held.record

@@ -11,26 +11,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
+from typing import TypeAlias
 
 from livespan.collector.hot import HotTier
 from livespan.collector.log.committer import Committer, Outcome
 from livespan.collector.log.protocol import Appended
-from livespan.proto.errors import InvalidInput, Unavailable
+from livespan.collector.refusals import RefusalReason, Refusals, reason_of
+from livespan.proto.errors import Closed, InvalidInput, Unavailable
 from livespan.proto.otlp import Request
 
-__all__ = ["Intake", "IntakeCounts"]
+__all__ = ["Intake", "IntakeCounts", "Tee"]
+
+Tee: TypeAlias = Callable[[Request, int, int, int], None]
+"""Gets a request, its size in bytes, the first `log_seq` of its spans, and how many there are."""
 
 
 class IntakeCounts:
     """What came in, for status and metrics."""
 
-    __slots__ = ("acknowledged_records", "refused_requests")
+    __slots__ = ("acknowledged_bytes", "acknowledged_records", "acknowledged_requests", "refusals")
 
     def __init__(self) -> None:
+        self.acknowledged_bytes = 0
         self.acknowledged_records = 0
-        self.refused_requests = 0
+        self.acknowledged_requests = 0
+        self.refusals = Refusals()
+
+    @property
+    def refused_requests(self) -> int:
+        """How many requests were refused, for whatever reason."""
+        return self.refusals.requests
 
 
 class Intake:
@@ -39,18 +52,26 @@ class Intake:
     Args:
         committer: the log's; it delivers on the running loop.
         hot: where acknowledged records become visible.
+        tee: gets each request, in the order of the log, after it was acknowledged and indexed; must neither wait nor
+            raise.
     """
 
-    def __init__(self, committer: Committer, hot: HotTier) -> None:
+    def __init__(self, committer: Committer, hot: HotTier, tee: Tee | None = None) -> None:
         self.counts = IntakeCounts()
         self._committer = committer
         self._hot = hot
+        self._tee = tee
         self._loop = asyncio.get_running_loop()
         self._to_index: deque[tuple[Request, int, Appended]] = deque()
         self._indexed_seq = committer.next_seq
         self._progress = asyncio.Event()
         self._indexing = False
         self._closed = False
+
+    @property
+    def unindexed_requests(self) -> int:
+        """How many acknowledged requests wait to be indexed."""
+        return len(self._to_index)
 
     @property
     def closed(self) -> bool:
@@ -67,14 +88,16 @@ class Intake:
         """Append a request that was parsed already."""
         count = self._admissible(request)
         future: asyncio.Future[Appended] = self._loop.create_future()
-        self._committer.submit(payload, count, admit, partial(self._resolve, future, request, len(payload)))
+        with self._counted():
+            self._committer.submit(payload, count, admit, partial(self._resolve, future, request, len(payload)))
         return await future
 
     def append_here(self, payload: bytes, admit: Callable[[], None] | None, answer: Callable[[Outcome], None]) -> None:
         """Append a request on the calling thread, which is not the loop's; see context.AppendHere."""
         request = Request(payload)
         count = self._admissible(request)
-        self._committer.commit(payload, count, admit, partial(self._count, request, len(payload)), answer)
+        with self._counted():
+            self._committer.commit(payload, count, admit, partial(self._count, request, len(payload)), answer)
 
     async def indexed(self) -> None:
         """Return when all that was acknowledged before this call is in the hot tier."""
@@ -92,15 +115,28 @@ class Intake:
         """Refuse what comes from now on."""
         self._closed = True
 
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        """Count what the committer refuses at once; the rest is counted by its outcome."""
+        try:
+            yield
+        except Unavailable:
+            self.counts.refusals.add(RefusalReason.QUEUE_FULL)
+            raise
+        except Closed:
+            self.counts.refusals.add(RefusalReason.LEAVING)
+            raise
+
     def _admissible(self, request: Request) -> int:
         """Return how many records a request has; raises where it cannot be taken now, or not at all."""
         if self._closed:
+            self.counts.refusals.add(RefusalReason.LEAVING)
             raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
         count = request.count()
         if count == 0:
             raise InvalidInput("a request without spans has nothing to append")
         if self._hot.full:
-            self.counts.refused_requests += 1
+            self.counts.refusals.add(RefusalReason.HOT_TIER_FULL)
             raise Unavailable("the hot tier is full until the next publication", hint="Try again in a moment.")
         return count
 
@@ -114,9 +150,11 @@ class Intake:
 
     def _count(self, request: Request, size_bytes: int, outcome: Outcome) -> None:
         if isinstance(outcome, BaseException):
-            self.counts.refused_requests += 1
+            self.counts.refusals.add(reason_of(outcome))
             return
+        self.counts.acknowledged_requests += 1
         self.counts.acknowledged_records += outcome.count
+        self.counts.acknowledged_bytes += size_bytes
         self._to_index.append((request, size_bytes, outcome))
         if not self._indexing:
             self._indexing = True
@@ -127,6 +165,8 @@ class Intake:
         request, size_bytes, appended = self._to_index.popleft()
         try:
             self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+            if self._tee is not None:
+                self._tee(request, size_bytes, appended.first_seq, appended.count)
         finally:
             # Whatever a frame does to the tier, those behind it are indexed, and nobody waits for it for ever.
             self._indexed_seq = appended.first_seq + appended.count

@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from livespan.collector.intake import Intake
+from livespan.collector.refusals import RefusalReason
 from livespan.proto.errors import ErrorKind, LivespanError
 from livespan.proto.otlp import Request
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
@@ -56,10 +57,13 @@ def add_trace_service(server: grpc.aio.Server, intake: Intake, activity: Callabl
             if len(refusals) < count:
                 await intake.append_parsed(payload, request)
         except LivespanError as error:
+            if error.kind is ErrorKind.INVALID:
+                intake.counts.refusals.add(RefusalReason.INVALID_REQUEST)
             await context.abort(status_code(error.kind), error.message, _trailers(error))
             raise  # abort raises; this is for the type checker
         if not refusals:
             return _EMPTY
+        intake.counts.refusals.add(RefusalReason.INVALID_SPAN, len(refusals))
         return ExportTraceServiceResponse(
             partial_success=ExportTracePartialSuccess(
                 rejected_spans=len(refusals), error_message=f"span {refusals[0].span}: {refusals[0].reason}"

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
+from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.health import Health
 from livespan.collector.history import History
 from livespan.collector.home_lock import HomeLock, make_way, socket_path
@@ -28,8 +29,11 @@ from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.log import Committer, FileLog, LogProtections, deliver_in, open_log
+from livespan.collector.log import Committer, FileLog, LogProtections, damage_facts, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
+from livespan.collector.metrics.families import CollectorFamilies
+from livespan.collector.metrics.timed_disk import TimedDisk
+from livespan.collector.notices import Notices
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.runs import RunFilter, list_runs
@@ -41,9 +45,13 @@ from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
 
+if TYPE_CHECKING:
+    from livespan.collector.forward.forwarder import Forwarder
+
 __all__ = ["Collector"]
 
 _LOOK_S: Final = 1.0
+_FORWARD_END_S: Final = 3.0
 _SERVICES: Final = "livespan.services"
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
@@ -55,6 +63,7 @@ class Collector:
         home: which it serves alone.
         settings: what may be tuned.
         grpc_address: host:port to listen on beside the unix socket, "" for nowhere.
+        forward: the user's own backend, which gets what was acknowledged.
         socket: the unix socket's path; None: the home's own.
         runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
         clock, disk, faults, protections, log_protections: seams for tests.
@@ -66,6 +75,7 @@ class Collector:
         settings: CollectorSettings,
         *,
         grpc_address: str = "",
+        forward: ForwardTarget | None = None,
         socket: Path | None = None,
         runtime_folder: Path | None = None,
         clock: Clock | None = None,
@@ -84,10 +94,12 @@ class Collector:
         self.target = ""
         self.grpc_address = grpc_address
         self._settings = settings
+        self._forward = forward
         self._socket = socket
         self._runtime_folder = runtime_folder
         self._clock = clock or SystemClock()
-        self._disk = disk or SystemDisk()
+        self._disk = TimedDisk(disk or SystemDisk())
+        self._notices = Notices("collector")
         self._faults = faults
         self._protections = protections or Protections()
         self._log_protections = log_protections or LogProtections()
@@ -128,11 +140,16 @@ class Collector:
 
     async def close(self) -> None:
         """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
+        began_s = time.monotonic()
+        self._notices.info("drain begun", unpublished_records=len(self._hot))
         self._lock.withdraw()
         try:
             await self._wind_down()
         finally:
             self._close_opened()
+        self._notices.info(
+            "drain ended", took_s=round(time.monotonic() - began_s, 3), unpublished_records=len(self._hot)
+        )
 
     async def _wind_down(self) -> None:
         self._intake.close()
@@ -142,7 +159,12 @@ class Collector:
         await self._server.stop(1.0)
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
-        await asyncio.to_thread(self._publisher.close)
+        if self._forwarder:
+            await asyncio.gather(
+                asyncio.to_thread(self._publisher.close), asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
+            )
+        else:
+            await asyncio.to_thread(self._publisher.close)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -156,6 +178,8 @@ class Collector:
         )
         self._log: FileLog = log
         self._opened.append(log.close)
+        for damage in log.report.damages:
+            self._notices.error("segment damaged", **damage_facts(damage))
         self._hot = HotTier(settings.hot_bytes, settings.publish_records, faults=self._faults)
         reader = LakeReader()
         self._opened.append(reader.close)
@@ -176,7 +200,8 @@ class Collector:
         )
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
-        self._intake = Intake(self._committer, self._hot)
+        self._forwarder = _forwarder(self._forward, self.home, log) if self._forward else None
+        self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
         self._server = _grpc_server(settings.max_message_bytes)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         engine = QueryEngine(self._publisher)
@@ -207,11 +232,20 @@ class Collector:
         )
         self._hot.on_new = query.tails.put
         self._context.closing.append(query.close)
+        self._context.metrics.add(
+            "collector",
+            CollectorFamilies(self._committer, self._intake, self._hot, log, self._publisher, self._disk),
+        )
+        self._context.metrics.add_measures(self.home)
+        if self._forwarder:
+            self._context.metrics.add("forward", self._forwarder.families)
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(self._server, self._context)
         await asyncio.to_thread(self._replay)
         self._publisher.start()
+        if self._forwarder:
+            self._forwarder.start()
         try:
             for starting in self._context.starting:
                 await starting()
@@ -226,7 +260,10 @@ class Collector:
 
     def _replayed(self) -> Iterator[tuple[Sequence[Record], FrameRef, int]]:
         for frame in self._log.frames(0):
-            records = Request(frame.payload).records(frame.first_seq)
+            request = Request(frame.payload)
+            records = request.records(frame.first_seq)
+            if self._forwarder:
+                self._forwarder.replay(request, len(frame.payload), frame.first_seq, frame.count)
             for record in records:
                 if record.kind in (RecordKind.LEASE, RecordKind.ATTEMPT):
                     self._context.admission.replay(record)
@@ -251,6 +288,9 @@ class Collector:
         self.target = target
         self._lock.announce(target, self.grpc_address)
         await self._health.serving(True)
+        self._notices.info(
+            "serving", home=str(self.home.root), target=target, grpc=self.grpc_address, version=version("livespan")
+        )
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -277,6 +317,7 @@ class Collector:
         told: dict[str, object] = {
             "version": version("livespan"),
             "pid": os.getpid(),
+            "wall_ns": self._clock.wall_ns(),
             "home": str(self.home.root),
             "target": self.target,
             "grpc": self.grpc_address,
@@ -290,6 +331,13 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
+
+
+def _forwarder(target: ForwardTarget, home: Home, log: FileLog) -> Forwarder:
+    # Imported here: the SDK costs a collector's start 35 ms, and most forward nothing.
+    from livespan.collector.forward.forwarder import Forwarder
+
+    return Forwarder.of(target, home, log)
 
 
 def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from livespan.instrumentation.drain_process import drain_is_running
+from livespan.instrumentation.framework_checks import check_frameworks
 from livespan.instrumentation.spool import WriterFolder, list_writers
 from livespan.proto.errors import Damaged, LivespanError, NotFound
 from livespan.proto.finding import Finding
@@ -15,23 +16,25 @@ __all__ = ["check"]
 
 
 def check(home: Home) -> Iterator[Finding]:
-    """Look at the home's spool; nothing is changed or started."""
+    """Look at the home's spool, and at what is installed; nothing is changed or started."""
+    yield from check_frameworks()
     try:
         folders = list_writers(home.spool)
     except LivespanError as error:
         yield Finding("spool", False, error.message, error.hint)
         return
     running = drain_is_running(home)
-    alive = dead = waiting = 0
+    alive = dead = waiting = waiting_bytes = 0
     for folder in folders:
-        count = _waiting(folder)
+        count, count_bytes = _waiting(folder)
         waiting += count
+        waiting_bytes += count_bytes
         if folder.alive():
             alive += 1
         elif count:
             dead += 1
         folder.close()
-    detail = f"{alive} writing, {waiting} records not acknowledged yet"
+    detail = f"{alive} writing, {waiting} records not acknowledged yet ({waiting_bytes / 1e6:.1f} MB)"
     if dead:
         yield Finding(
             "spool",
@@ -52,8 +55,13 @@ def check(home: Home) -> Iterator[Finding]:
         )
 
 
-def _waiting(folder: WriterFolder) -> int:
+def _waiting(folder: WriterFolder) -> tuple[int, int]:
+    """Return how many records of a writer are not acknowledged, and their bytes; a damaged one ends the count."""
+    count = size_bytes = 0
     try:
-        return sum(1 for _ in folder.entries(folder.watermark()))
+        for entry in folder.entries(folder.watermark()):
+            count += 1
+            size_bytes += len(entry.head) + len(entry.body)
     except (NotFound, Damaged):
-        return 0
+        return count, size_bytes
+    return count, size_bytes

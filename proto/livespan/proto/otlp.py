@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -144,6 +144,14 @@ class Request:
                 raw = value.bytes_value
                 if len(raw) > names.LARGE_BYTES or (name == names.STATE and value.WhichOneof("value") == "bytes_value"):
                     yield index, name, raw
+
+    def spans(self) -> Iterator[tuple[Resource, InstrumentationScope, Span]]:
+        """Yield the spans that can be stored, with what they came under; they belong to this request."""
+        for group in self._message.resource_spans:
+            for scope in group.scope_spans:
+                for span in scope.spans:
+                    if not _refused(span):
+                        yield group.resource, scope.scope, span
 
     def _spans(self) -> Iterator[tuple[int, Resource, str, Span]]:
         index = 0

@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from livespan.collector.home_lock import make_way
 from livespan.collector.log.protocol import Appended
 from livespan.proto.errors import Closed, Internal, InvalidInput, LivespanError, Stop, Unavailable
 from livespan.proto.intend_socket import frame, pack_reply, receive
+from livespan.proto.measured import Family, gauge
 from livespan.proto.scheduling import wake_at_once
 from livespan.proto.v1.livespan_pb2 import IntendRequest
 
@@ -69,6 +70,12 @@ class IntendListener:
         listener.listen(_MAX_CONNECTIONS)
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
         self._socket = listener
+
+    def families(self) -> Iterator[Family]:
+        """Yield what there is to count, for /metrics."""
+        with self._lock:
+            connections = len(self._connections)
+        yield gauge("livespan_intend_connections", "Processes that are connected to the intend socket.", connections)
 
     async def close(self) -> None:
         """Take no more connections, end those that there are, and wait a moment for their threads."""

@@ -29,6 +29,7 @@ from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoverySe
 from livespan.recovery.cancelling import cancel_request, refuse_cancelled
 from livespan.recovery.intend_listener import IntendListener
 from livespan.recovery.interrupted import interrupted_runs
+from livespan.recovery.lease_counts import LeaseCounts
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
 from livespan.recovery.opening import open_replies
@@ -81,11 +82,16 @@ class LeaseAdmission:
 
 
 class RecoveryService(RecoveryServicer):
-    """The service itself; its methods are coroutines of the collector's loop."""
+    """The service itself; its methods are coroutines of the collector's loop.
+
+    Attributes:
+        counts: what the operator hears of leases.
+    """
 
     def __init__(self, context: Context, leases: Leases) -> None:
         self._context = context
         self._leases = leases
+        self.counts = LeaseCounts(lambda: len(leases.live()))
         self._sweeper: asyncio.Task[None] | None = None
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -228,6 +234,7 @@ class RecoveryService(RecoveryServicer):
             self._leases.release(lease.trace_id, lease.epoch)
             raise
         self._context.faults("lease.recorded")
+        self.counts.happened(lease, LeaseEvent.GRANTED)
         self._watch(holder)
         return lease, pb.HoldReply(
             epoch=lease.epoch,
@@ -252,6 +259,7 @@ class RecoveryService(RecoveryServicer):
     def admission(self, request: pb.IntendRequest) -> Callable[[], None]:
         """Return what is asked just before an effect's start is appended, whichever way it came."""
         self._context.activity()
+        self.counts.intended()
         return partial(self._leases.admit, _trace(request.run), request.epoch)
 
     async def _intend(self, request: pb.IntendRequest) -> pb.IntendReply:
@@ -334,6 +342,7 @@ class RecoveryService(RecoveryServicer):
             await self._note(lease, event)
 
     async def _note(self, lease: Lease, event: LeaseEvent, stopped: pb.ErrorDetail | None = None) -> None:
+        self.counts.happened(lease, event)
         await self._context.append(lease_request(lease, event, 0, self._context.clock.wall_ns(), stopped))
 
     def _watch(self, holder: ProcessId) -> None:
@@ -374,6 +383,7 @@ def register(server: grpc.aio.Server, context: Context) -> None:
     add_RecoveryServicer_to_server(service, server)
     context.admission = LeaseAdmission(leases, context.clock.wall_ns)
     context.busy.append(lambda: bool(leases.live()))
+    context.metrics.add("recovery", service.counts.families)
     context.status["leases"] = lambda: [
         {"run_id": lease.run_id, "project": lease.project, "epoch": lease.epoch, "holder": str(lease.holder)}
         for lease in leases.live()
@@ -383,6 +393,7 @@ def register(server: grpc.aio.Server, context: Context) -> None:
     path = intend_path(context.target)
     if path is not None:
         intends = IntendListener(path, context.append_here, service.admission)
+        context.metrics.add("intends", intends.families)
         context.starting.append(intends.start)
         context.closing.append(intends.close)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeAlias, cast
 
@@ -13,24 +13,33 @@ from livespan.collector.render import count, note, print_json, print_jsonl, prin
 from livespan.proto.finding import Finding
 from livespan.proto.home import Home
 
-__all__ = ["CHECKS", "doctor", "findings"]
+__all__ = ["CHECKS", "PROGRAM_CHECKS", "doctor", "findings", "program_findings"]
 
 CHECKS: Final = "livespan.checks"
-_Check: TypeAlias = Callable[[Home], Iterable[Finding]]
+PROGRAM_CHECKS: Final = "livespan.program_checks"
+_Check: TypeAlias = Callable[[Home | Sequence[str]], Iterable[Finding]]
 _SIGNS: Final = {True: ("ok", "green"), False: ("FAIL", "bold red"), None: ("note", "yellow")}
 
 
 @click.command(short_help="Check this machine, the home and the collector.")
 @output_option
 @where_options
+@click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def doctor(context: click.Context, where: Where, output: OutputForm) -> None:
+def doctor(context: click.Context, where: Where, output: OutputForm, program: tuple[str, ...]) -> None:
     """Check this machine, the home and the collector; exit code 1 if something is at fault.
+
+    \b
+      livespan doctor
+      livespan doctor -- python agent.py        also what of this program it would not see
+
+    PROGRAM is read and not started.
 
     It reads only: no collector is started, nothing is created. JSON is a list of {component, name, ok, detail,
     hint}; ok is true, false, or null for what is worth knowing and no fault.
     """
-    found = list(_remote(where) if where.endpoint else findings(where.existing_home()))
+    found = list(_remote(where) if where.endpoint else findings(_home(where)))
+    found += program_findings(program)
     faults = sum(finding.ok is False for _, finding in found)
     match output:
         case OutputForm.TEXT:
@@ -50,10 +59,24 @@ def findings(home: Home) -> Iterator[tuple[str, Finding]]:
         yield from ((point.name, finding) for finding in _checked(point, home))
 
 
-def _checked(point: EntryPoint, home: Home) -> Iterator[Finding]:
+def program_findings(program: Sequence[str]) -> Iterator[tuple[str, Finding]]:
+    """Yield what components see in a program by reading it; nothing where there is no program."""
+    if not program:
+        return
+    for point in entry_points(group=PROGRAM_CHECKS):
+        yield from (("program", finding) for finding in _checked(point, program))
+
+
+def _home(where: Where) -> Home:
+    """Return the home: one that is there, or none yet; a folder of something else is refused."""
+    root = where.home.root
+    return where.home if not root.exists() or (root.is_dir() and not any(root.iterdir())) else where.existing_home()
+
+
+def _checked(point: EntryPoint, subject: Home | Sequence[str]) -> Iterator[Finding]:
     try:
         check = cast("_Check", point.load())
-        yield from check(home)
+        yield from check(subject)
     except ImportError as error:
         yield Finding(point.name, None, f"not checked: {error.name or error} is not installed")
     except Exception as error:  # noqa: BLE001  # a component's border: its bug must not hide what the others found

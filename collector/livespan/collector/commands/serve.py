@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livespan.collector.forward.options import forward_options
+from livespan.collector.forward.target import ForwardTarget
+from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
+from livespan.collector.service_manager import ServiceManager
+from livespan.proto.errors import InvalidInput
 from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
@@ -45,9 +50,32 @@ _EMBEDDED_IDLE_S = 600.0
     show_default=True,
     help="Publish to the lake at least this often.",
 )
+@forward_options
+@click.option(
+    "--log-format",
+    type=click.Choice([form.value for form in NoticeForm]),
+    default=NoticeForm.TEXT.value,
+    show_default=True,
+    help="Form of what is told on stderr: lines for people, or a JSON object a line.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least that is told.",
+)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
-    where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool
+    where: Where,
+    socket: Path | None,
+    grpc_address: str,
+    lease_s: float,
+    publish_s: float,
+    forward: ForwardTarget | None,
+    log_format: str,
+    log_level: str,
+    embedded: bool,
 ) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
 
@@ -59,19 +87,26 @@ def serve(
     from livespan.collector.server import Collector
     from livespan.collector.settings import CollectorSettings
 
+    if forward and forward.endpoint in {grpc_address, str(socket)} - {""}:
+        raise InvalidInput(
+            "a collector cannot forward to itself", subject=forward.endpoint, hint="Give your backend's address."
+        )
+    send_notices(NoticeForm(log_format), log_level, where.home.collector_output if embedded else None)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
         where.home,
         CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
         grpc_address=grpc_address,
+        forward=forward,
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
-    asyncio.run(run_collector(collector, quiet=embedded))
+    asyncio.run(run_collector(collector, ServiceManager.of(os.environ, os.getpid())))
 
 
-async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
+async def run_collector(collector: Collector, manager: ServiceManager | None = None) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
+    manager = manager or ServiceManager()
     # The threads that answer effects must not wait 5 ms for the loop's or the publisher's.
     sys.setswitchinterval(0.0005)
     leave = asyncio.Event()
@@ -88,11 +123,11 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     # The hot tier is tens of thousands of objects that stay: walking them for garbage would hold up effects that wait.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    if not quiet:
-        also = f" and {collector.grpc_address}" if collector.grpc_address else ""
-        print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)
+    manager.ready(f"serving {collector.home.root}")
     try:
         await collector.serve(leave)
     finally:
+        manager.stopping()
         await collector.close()
+        await manager.close()
     gc.unfreeze()  # libraries count what is left at the very end

@@ -37,7 +37,7 @@ def stop(where: Where, output: OutputForm, timeout_s: float) -> None:
     """Stop the home's collector; it publishes what it holds, then leaves.
 
     Nothing is lost: agents go on recording into their spool, and the next run starts a collector again. It is
-    no error if none runs. JSON is {"stopped": true|false, "pid": N|null}.
+    no error if none runs, or if there is no home yet. JSON is {"stopped": true|false, "pid": N|null}.
     """
     if where.endpoint and not where.flags.startswith("--home"):
         raise InvalidInput(
@@ -45,8 +45,10 @@ def stop(where: Where, output: OutputForm, timeout_s: float) -> None:
             subject=where.endpoint,
             hint="Give --home, without --endpoint.",
         )
-    home = where.existing_home()
-    pid = end_collector(home, timeout_s)
+    home = where.home
+    pid = end_collector(home, timeout_s) if home.root.is_dir() else None
+    if output is OutputForm.TEXT or not home.root.is_dir():
+        note(_told(home, pid))  # a mistyped path is seen, whatever the form
     result = {"stopped": pid is not None, "pid": pid}
     match output:
         case OutputForm.JSON:
@@ -54,7 +56,15 @@ def stop(where: Where, output: OutputForm, timeout_s: float) -> None:
         case OutputForm.JSONL:
             print_jsonl([result])
         case OutputForm.TEXT:
-            note(f"Stopped the collector of {home.root} (pid {pid})." if pid else f"No collector runs for {home.root}.")
+            return
+
+
+def _told(home: Home, pid: int | None) -> str:
+    if pid is not None:
+        return f"Stopped the collector of {home.root} (pid {pid})."
+    if not home.root.is_dir():
+        return f"Nothing to stop: there is no home at {home.root}."
+    return f"Nothing to stop: no collector runs for {home.root}."
 
 
 def end_collector(home: Home, timeout_s: float) -> int | None:

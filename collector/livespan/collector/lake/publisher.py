@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from livespan.collector.disk import Disk, SystemDisk, write_all
@@ -32,6 +33,8 @@ from livespan.collector.lake.schema import CONTENT, NODES
 from livespan.collector.lake.table import LakeFile, open_table
 from livespan.collector.lake.views import views_text
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
+from livespan.collector.metrics.buckets import PUBLICATION_S, Buckets
+from livespan.collector.notices import Notices
 from livespan.proto.clock import Clock
 from livespan.proto.errors import Unavailable
 from livespan.proto.record import Record, RecordKind
@@ -44,7 +47,7 @@ _Node = tuple[bytes, bytes]
 @dataclass(slots=True)
 class PublisherCounts:
     """What was published, for status and metrics. `failure` is what the last publication failed with, "" where it did
-    not.
+    not; `took`, the seconds that each took.
     """
 
     publications: int = 0
@@ -53,6 +56,7 @@ class PublisherCounts:
     unreadable_frames: int = 0
     failures: int = 0
     failure: str = ""
+    took: Buckets = field(default_factory=lambda: Buckets(PUBLICATION_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Publisher:
         self._sure = True
         self._viewed: LakeFiles | None = None
         self._closing = False
+        self._notices = Notices("publisher")
         self._thread: threading.Thread | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._nodes = open_table(folder / "nodes", NODES, log_id, self._disk)
@@ -213,6 +218,7 @@ class Publisher:
         return below
 
     def _publish(self, last: bool) -> None:
+        began_s = time.perf_counter()
         held, upto = self._hot.take()
         leaving = self._choose(held, last or self._hot.pressed or self._crowded())
         self._digests.use(held)
@@ -234,6 +240,7 @@ class Publisher:
         self._faults("publish.nodes_committed")
         self._settle(self._pending)
         self.counts.publications += 1
+        self.counts.took.add(time.perf_counter() - began_s)
 
     def _choose(self, held: Sequence[Held], everything: bool) -> list[Held]:
         """Return what leaves now: all but the open nodes that may still end here."""
@@ -347,9 +354,13 @@ class Publisher:
                 return
             try:
                 self.publish_once()
+                if self.counts.failure:
+                    self._notices.info("publication recovered", failures=self.counts.failures)
                 self.counts.failure = ""
             except Exception as error:  # noqa: BLE001  # the thread's border: told, counted, tried again
                 self.counts.failures += 1
+                if str(error) != self.counts.failure:  # each new reason once, not each try
+                    self._notices.error("publication failed", error=str(error), unpublished_records=len(self._hot))
                 self.counts.failure = str(error)
                 self._hot.wait_for(lambda: self._closing, self._publish_s)
 

@@ -20,7 +20,7 @@ from livespan.collector.log.committer import (
     call_each,
     deliver_in,
 )
-from livespan.collector.log.file_log import FileLog, open_log
+from livespan.collector.log.file_log import FileLog, LogStats, damage_facts, open_log
 from livespan.collector.log.opening import OpenReport
 from livespan.collector.log.protocol import (
     Appended,
@@ -50,9 +50,11 @@ __all__ = [
     "Log",
     "LogProtections",
     "LogReader",
+    "LogStats",
     "OpenReport",
     "Outcome",
     "call_each",
+    "damage_facts",
     "deliver_in",
     "no_faults",
     "open_log",

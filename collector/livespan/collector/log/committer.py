@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from livespan.collector.log.frame import MAX_PAYLOAD_BYTES
 from livespan.collector.log.protocol import Appended, Entry, Log
+from livespan.collector.metrics.buckets import BATCH_BYTES, BATCH_RECORDS, Buckets
 from livespan.proto.errors import Closed, InvalidInput, Stop, Unavailable
 
 __all__ = ["Admit", "Committer", "Deliver", "Done", "Outcome", "call_each", "deliver_in"]
@@ -78,6 +79,7 @@ class Committer:
 
     Attributes:
         batches: batches that were written.
+        batch_records, batch_bytes: how large they were.
         failures: deliveries and answers that raised; the frames were acknowledged or refused all the same.
     """
 
@@ -89,6 +91,8 @@ class Committer:
         max_pending_bytes: int = _DEFAULT_MAX_PENDING_BYTES,
     ) -> None:
         self.batches = 0
+        self.batch_records = Buckets(BATCH_RECORDS)
+        self.batch_bytes = Buckets(BATCH_BYTES)
         self.failures = 0
         self._log = log
         self._deliver = deliver
@@ -219,4 +223,6 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - a thread's border: everyone in the batch is told
             return [error] * len(entries)
         self.batches += 1
+        self.batch_records.add(sum([entry.count for entry in entries]))
+        self.batch_bytes.add(sum([len(entry.payload) for entry in entries]))
         return appended

@@ -19,6 +19,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -32,10 +33,11 @@ from livespan.collector.log.reader import SegmentReader
 from livespan.collector.log.scan import Damage
 from livespan.collector.log.segment import LogProtections, Segment
 from livespan.collector.log.spares import SegmentMaker, Spares
+from livespan.collector.notices import Fact, Notices
 from livespan.proto.clock import random_uuid
 from livespan.proto.errors import Closed, Damaged, NotFound, Unavailable
 
-__all__ = ["FileLog", "open_log"]
+__all__ = ["FileLog", "LogStats", "damage_facts", "open_log"]
 
 _DEFAULT_SEGMENT_BYTES: Final = 64 << 20
 _BLOCK: Final = 4096
@@ -88,6 +90,30 @@ def open_log(
     return FileLog(maker, opened, spares, segment_bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """What a log holds on disk, and what became of it in this life.
+
+    Attributes:
+        segments, segment_bytes: files with frames, and their size.
+        frame_bytes: how much of that frames take.
+        spares: files that are ready to be written.
+        recycled: segments that were freed.
+        failed_spares: how often none could be made ahead.
+        damages: damaged places that were met.
+        poisoned: whether nothing can be appended until it is opened anew.
+    """
+
+    segments: int
+    segment_bytes: int
+    frame_bytes: int
+    spares: int
+    recycled: int
+    failed_spares: int
+    damages: int
+    poisoned: bool
+
+
 class FileLog:
     """A `Log` in files.
 
@@ -110,6 +136,8 @@ class FileLog:
         self._damages = list(opened.report.damages)
         self._poison: Unavailable | None = None
         self._closed = False
+        self._recycled = 0
+        self._notices = Notices("log")
 
     @property
     def uuid(self) -> UUID:
@@ -135,6 +163,20 @@ class FileLog:
         """Every damaged place met so far, at open and since."""
         with self._lock:
             return tuple(self._damages)
+
+    def stats(self) -> LogStats:
+        """Return what there is to count."""
+        with self._lock:
+            return LogStats(
+                segments=len(self._segments),
+                segment_bytes=sum([segment.size_bytes for segment in self._segments]),
+                frame_bytes=sum([segment.end_offset for segment in self._segments]),
+                spares=len(self._spares),
+                recycled=self._recycled,
+                failed_spares=self._spares.failures,
+                damages=len(self._damages),
+                poisoned=self._poison is not None,
+            )
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         if self._closed:
@@ -199,6 +241,7 @@ class FileLog:
                 except OSError as error:
                     raise _refused("a segment cannot be recycled", segment.path, error) from error
                 freed += 1
+                self._recycled += 1
         return freed
 
     def close(self) -> None:
@@ -235,6 +278,7 @@ class FileLog:
                 hint="Look at the disk (dmesg, df). The collector leaves, to be started again; clients send again.",
             )
             self._give_back(placed)
+            self._notices.error("log failed", path=str(path), error=str(error), hint=self._poison.hint)
             raise self._poison from error
 
     def _count(self, write: SegmentWrite) -> None:
@@ -280,6 +324,7 @@ class FileLog:
         with self._lock:
             if damage not in self._damages:
                 self._damages.append(damage)
+                self._notices.error("segment damaged", **damage_facts(damage))
 
     def _pin(self, ref: FrameRef) -> Segment:
         with self._lock:
@@ -334,6 +379,17 @@ class FileLog:
     def _check_open(self) -> None:
         if self._closed:
             raise _closed(self._maker.folder)
+
+
+def damage_facts(damage: Damage) -> dict[str, Fact]:
+    """Return a damage as the facts of a notice."""
+    return {
+        "path": str(damage.path),
+        "offset": damage.offset,
+        "size_bytes": damage.size_bytes,
+        "first_seq": damage.first_seq,
+        "missing_records": damage.missing_records,
+    }
 
 
 def _refused(what: str, path: Path, error: OSError) -> Unavailable:

@@ -73,6 +73,10 @@ class Spares:
         self._thread = threading.Thread(target=self._run, name="livespan-log-spares", daemon=True)
         self._thread.start()
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._spares)
+
     def take(self, size_bytes: int) -> Segment:
         """Return a segment of `size_bytes`, for the caller to use or to give back. Raises OSError:
         none can be made.

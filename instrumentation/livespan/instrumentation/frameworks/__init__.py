@@ -25,7 +25,7 @@ from livespan.proto.errors import InvalidInput
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "known_frameworks", "uninstrument"]
 
 
 class _Framework(NamedTuple):
@@ -96,6 +96,11 @@ def instrument(
                 hint="Install a version in that range, or name the frameworks to hook: instrument(frameworks=[...]).",
             ) from error
     return tuple(names)
+
+
+def known_frameworks() -> list[tuple[str, tuple[str, ...]]]:
+    """Return the name of each framework that can be hooked, with the packages and versions that it takes."""
+    return [(name, tuple(known.instrumentor().instrumentation_dependencies())) for name, known in _FRAMEWORKS.items()]
 
 
 def uninstrument() -> None:

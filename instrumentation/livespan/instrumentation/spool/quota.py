@@ -13,7 +13,7 @@ from pathlib import Path
 
 from livespan.instrumentation.spool.layout import SEGMENT_SUFFIX
 
-__all__ = ["Quota", "Refusal"]
+__all__ = ["Quota", "Refusal", "segments_bytes"]
 
 
 class Refusal(StrEnum):
@@ -57,14 +57,15 @@ class Quota:
         """Return the bytes of segments of (this process, the whole home), spare ones included."""
         own = home = 0
         for name in os.listdir(self._spool):
-            size = _segments_bytes(self._spool / name)
+            size = segments_bytes(self._spool / name)
             home += size
             if name in self._own:
                 own += size
         return own, home
 
 
-def _segments_bytes(folder: Path) -> int:
+def segments_bytes(folder: Path) -> int:
+    """Return what the segments in a writer's folder take on disk."""
     total = 0
     try:
         with os.scandir(folder) as files:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         runtime_folder=Path(runtime) if runtime else None,
         protections=Protections(fencing=not told.no_fencing),
     )
-    asyncio.run(run_collector(collector, quiet=True))
+    asyncio.run(run_collector(collector))
     return 0
 
 
