@@ -1,4 +1,4 @@
-"""`livespan plan` against real runs: the plan is made, then the program is started again, and what it does is compared."""
+"""`livespan plan` of real runs: it is made, the program is started again, and what it does then is compared."""
 
 from __future__ import annotations
 
