@@ -242,6 +242,7 @@ def _ended(started: Recorded, line: Line, order: int) -> Recorded:
         ended_order=order,
         ended_ns=line.ended_ns,
         not_done=said.get(names.NOT_DONE, False),
+        retry_after_s=said.get(names.RETRY_AFTER_S),
         unrecordable=said.get(names.UNRECORDABLE, False),
         issued=tuple(msgspec.json.decode(said.get(names.ISSUED, "[]"), type=list[str])),
         output=None if output is None else RecordedValue(output.encode()),

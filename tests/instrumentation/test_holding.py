@@ -11,7 +11,7 @@ import livespan.instrumentation as ls
 from livespan.collector.settings import CollectorSettings
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.holding import Holding
-from livespan.proto.errors import LeaseLost, RunHeld, Unavailable
+from livespan.proto.errors import RunHeld, Stop, Unavailable
 from livespan.proto.process import this_process
 from livespan.proto.v1 import livespan_pb2 as pb
 
@@ -35,7 +35,7 @@ class Held:
     """A holding and what it told of its loss."""
 
     def __init__(self, target: str, run_id: str = "r") -> None:
-        self.lost: list[LeaseLost] = []
+        self.lost: list[Stop] = []
         self.kicks = 0
         self.client = CollectorClient(target)
         self.holding = Holding(self.client, request(run_id), self.lost.append, lambda: self.client, self._kick)

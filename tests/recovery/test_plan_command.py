@@ -193,6 +193,15 @@ def test_a_run_under_way_says_so_and_is_not_in_doubt(shared: LiveHome, capsys: p
     assert "under way in a living process" in plan["decisions"][0]["reason"]
 
 
+def test_a_cancelled_run_says_so(shared: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
+    dying.add("b")
+    with pytest.raises(RunStopped), shared.run("cancelled"):
+        look("b")
+    assert run_command(livespan, ["cancel", "cancelled", "--home", str(shared.home.root)]) == 0
+    _, plan = planned(shared, capsys, "cancelled")
+    assert plan["decisions"][0]["reason"].startswith("The run was cancelled: it is not resumed")
+
+
 def test_the_page_shows_branches_tree_and_how_to_settle_doubt(
     shared: LiveHome, capsys: pytest.CaptureFixture[str]
 ) -> None:

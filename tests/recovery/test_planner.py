@@ -192,6 +192,18 @@ def test_an_effect_whose_error_ended_the_run_is_in_doubt_and_a_read_is_run_again
     assert "ended by an error" in reason(two, writer.root)
 
 
+def test_a_try_that_failed_and_is_to_be_tried_again_is_no_answer() -> None:
+    writer = Writer()
+    spans = [call(writer, 1, effect=False), call(writer, 2), call(writer, 3)]
+    for number, not_done in ((1, False), (2, False), (3, True)):
+        attributes = {names.RETRY_AFTER_S: 0.5, names.NOT_DONE: not_done}
+        spans.append(writer.span(RecordKind.ENDED, node(number), dict(attributes), failed=True))
+    plan = planned(history(*spans))
+    found = [decisions(plan)[node(number).hex()] for number in (1, 2, 3)]
+    assert found == [Decision.REDO, Decision.IN_DOUBT, Decision.REDO]
+    assert "its policy tries it again" in reason(plan, node(1))
+
+
 def test_what_came_between_the_error_and_the_end_need_not_be_asked_for() -> None:
     writer = Writer()
     spans = [call(writer, 1, effect=False), ended(writer, 1, failed=True), call(writer, 2, effect=False)]

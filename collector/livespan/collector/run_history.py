@@ -31,6 +31,7 @@ class RunHistory:
         gaps: scopes in which calls ran unrecorded.
         last_epoch, last_attempt: the greatest of any record, 0 = none.
         last_lease: the newest lease record.
+        cancelled: the record that says that the run was cancelled; None = it was not.
         root_ends: the ends of the run's root, of each life that came to one, in log order.
     """
 
@@ -39,6 +40,7 @@ class RunHistory:
         "_root_id",
         "attempts",
         "calls",
+        "cancelled",
         "foreign",
         "gaps",
         "generation",
@@ -65,6 +67,7 @@ class RunHistory:
         self.last_epoch = 0
         self.last_attempt = 0
         self.last_lease: Record | None = None
+        self.cancelled: Record | None = None
         self.root_ends: list[Record] = []
         self._checkpoints: dict[str, list[Record]] = {}
         self._root_id = NodeId(b"")
@@ -102,7 +105,9 @@ class RunHistory:
             if scope not in self.gaps:
                 self.gaps.append(scope)
         elif kind is RecordKind.LEASE:
-            if self.last_lease is None or record.log_seq > self.last_lease.log_seq:
+            if record.text(names.LEASE_EVENT) == "cancelled":
+                self.cancelled = self.cancelled or record
+            elif self.last_lease is None or record.log_seq > self.last_lease.log_seq:
                 self.last_lease = record
         else:
             insort(self.attempts, record, key=_log_seq)
@@ -119,6 +124,7 @@ class RunHistory:
         other.last_epoch = self.last_epoch
         other.last_attempt = self.last_attempt
         other.last_lease = self.last_lease
+        other.cancelled = self.cancelled
         other.root_ends = self.root_ends.copy()
         other._checkpoints = {scope: records.copy() for scope, records in self._checkpoints.items()}
         other._root_id = self._root_id

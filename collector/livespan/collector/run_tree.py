@@ -43,6 +43,8 @@ def heading(run: RunDetail) -> Iterator[str]:
     named = [f"project {run.project}"]
     if run.session:
         named.append(f"session {run.session}")
+    if run.user:
+        named.append(f"user {run.user}")
     named += [f"{key}={value}" for key, value in sorted(run.tags.items())]
     yield printable("  ".join(named))
     started = moment(run.started_at)

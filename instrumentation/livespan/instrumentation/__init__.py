@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from livespan.instrumentation.core import NOT_DONE, NotDone, Retry
     from livespan.instrumentation.decorators import step, tool
     from livespan.instrumentation.frameworks import instrument, uninstrument
+    from livespan.instrumentation.masking import Masked
     from livespan.instrumentation.processor import LivespanSpanProcessor
     from livespan.instrumentation.run_block import Run, run
     from livespan.instrumentation.values import now, random, uuid4
     from livespan.proto.codec import register_codec
     from livespan.proto.errors import (
+        Cancelled,
         CollectorMissing,
         Divergence,
         EffectUnavailable,
         InDoubt,
         LeaseLost,
         RecordedError,
+        RunCancelled,
         RunFinished,
         RunHeld,
         RunStopped,
@@ -42,16 +45,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_DONE",
+    "Cancelled",
     "CollectorMissing",
     "Divergence",
     "EffectUnavailable",
     "InDoubt",
     "LeaseLost",
     "LivespanSpanProcessor",
+    "Masked",
     "NotDone",
     "RecordedError",
     "Retry",
     "Run",
+    "RunCancelled",
     "RunFinished",
     "RunHeld",
     "RunStopped",
@@ -79,6 +85,7 @@ _HOMES = {
     "core": ("NOT_DONE", "NotDone", "Retry"),
     "decorators": ("step", "tool"),
     "frameworks": ("instrument", "uninstrument"),
+    "masking": ("Masked",),
     "processor": ("LivespanSpanProcessor",),
     "run_block": ("Run", "run"),
     "values": ("now", "random", "uuid4"),

@@ -33,6 +33,8 @@ class CallSite(msgspec.Struct, frozen=True):
         input_name, output_name: attributes that hold what goes in and what comes out.
         as_scope: how it would be declared if it were a scope; "" where the user has declared nothing.
         is_value: it makes a value (a time, an id) and calls nothing.
+        mask_output: its result is shown to the mask, and cannot be given back where the mask changed it.
+        repeats: it is tried again by itself where it fails (tries.py), so it makes no calls of its own.
     """
 
     kind: NodeType
@@ -45,6 +47,8 @@ class CallSite(msgspec.Struct, frozen=True):
     output_name: str
     as_scope: str = ""
     is_value: bool = False
+    mask_output: bool = False
+    repeats: bool = False
 
     @classmethod
     def of(
@@ -58,6 +62,8 @@ class CallSite(msgspec.Struct, frozen=True):
         framework: str = "",
         as_scope: str = "",
         is_value: bool = False,
+        mask_output: bool = False,
+        repeats: bool = False,
     ) -> CallSite:
         """Return a call site with its fixed attributes serialised."""
         fixed: dict[str, Scalar] = {names.NODE_TYPE: kind.value}
@@ -81,6 +87,8 @@ class CallSite(msgspec.Struct, frozen=True):
             names.TOOL_RESULT if tool else names.OUTPUT,
             as_scope,
             is_value,
+            mask_output,
+            repeats,
         )
 
 

@@ -33,6 +33,7 @@ class RecordedFault(msgspec.Struct, frozen=True):
     message: str = ""
     traceback: str = ""
     value: str = ""
+    retry_after_s: float | None = None
 
 
 def _nothing_told(result: object) -> Told:
@@ -80,11 +81,12 @@ class OpenCall:
 
     Attributes:
         data: its input as JSON.
+        started_ns, asked_ns: wall time of this try, and of the first one of this life.
         recorded: whether its start found room in the spool, so that its end may be written.
         notes: attributes that its body has added.
     """
 
-    __slots__ = ("codec", "data", "live", "notes", "recorded", "scope", "site", "started_ns")
+    __slots__ = ("asked_ns", "codec", "data", "live", "notes", "recorded", "scope", "site", "started_ns")
 
     def __init__(self, scope: Scope, site: CallSite, live: Live, codec: Codec, data: bytes, started_ns: int) -> None:
         self.scope = scope
@@ -92,7 +94,7 @@ class OpenCall:
         self.live = live
         self.codec = codec
         self.data = data
-        self.started_ns = started_ns
+        self.started_ns = self.asked_ns = started_ns
         self.recorded = True
         self.notes: dict[str, Scalar] = {}
 
@@ -117,9 +119,10 @@ def answer(recorded: Recorded, codec: Codec, fetch: Callable[[NodeId, str], byte
     """
     if recorded.unrecordable:
         raise Unrecordable(
-            "the result of this call could not be recorded when it was made",
+            "the result of this call was masked, or could not be recorded, when it was made",
             subject=recorded.name,
-            hint="Return values that a codec holds, or register one with register_codec.",
+            hint="Return values that a codec holds, or register one with register_codec; a call that says "
+            "mask_output=True cannot be gone past on resume.",
         )
     if not recorded.answered:
         raise _recorded_error(recorded)

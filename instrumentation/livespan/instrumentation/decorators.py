@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from livespan.instrumentation.branches import entered
@@ -17,6 +18,8 @@ from livespan.instrumentation.calls import Request
 from livespan.instrumentation.core import FAIL, Fail, InDoubtPolicy, Probe, Retry
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.settings import agent_settings
+from livespan.instrumentation.timeouts import abounded, bounded, checked_timeout
+from livespan.instrumentation.tries import RetrySetting, Tries
 from livespan.proto.codec import encode
 from livespan.proto.errors import InvalidInput, Unrecordable
 from livespan.proto.node import NodeType
@@ -47,6 +50,9 @@ def tool(
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
     scope: bool = False,
+    retry: RetrySetting | None = None,
+    timeout_s: float | None = None,
+    mask_output: bool = False,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
 
 
@@ -61,6 +67,9 @@ def tool(
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
     scope: bool = False,
+    retry: RetrySetting | None = None,
+    timeout_s: float | None = None,
+    mask_output: bool = False,
 ) -> Any:
     """Make a function a TOOL: recorded, answered from the record, and, being an effect, never run twice unasked.
 
@@ -73,12 +82,19 @@ def tool(
         ignore: names of arguments that do not identify a call; where no codec holds one, it is not recorded either. So
             it is with the `self` of a method.
         scope: it calls other steps: it is entered in every life, and only they are answered.
+        retry: how often it is tried in all, or a `tenacity.Retrying`. Each try is recorded, under one idempotency key;
+            an effect is tried again only where its error says that it was not done, or with in_doubt="retry".
+        timeout_s: longest time that one try may take, in seconds; then TimeoutError, and an effect may still happen.
+            A synchronous function is left behind in a thread of its own; see timeouts.py.
+        mask_output: its result is shown to the run's mask; a resume cannot go past what the mask changed.
     """
 
     def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
         if scope:
+            _refuse_policies(name or wrapped.__name__, retry, timeout_s, mask_output)
             return _scoped(wrapped, name or wrapped.__name__)
-        return _recorded(wrapped, NodeType.TOOL, name, effect, in_doubt, not_done_on, key, ignore)
+        declared = _Declared(name, effect, in_doubt, not_done_on, key, ignore, retry, timeout_s, mask_output)
+        return _recorded(wrapped, NodeType.TOOL, declared)
 
     return decorate(function) if function is not None else decorate
 
@@ -94,6 +110,9 @@ def step(
     name: str = "",
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
+    retry: RetrySetting | None = None,
+    timeout_s: float | None = None,
+    mask_output: bool = False,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
 
 
@@ -105,13 +124,16 @@ def step(
     name: str = "",
     key: Callable[..., object] | None = None,
     ignore: tuple[str, ...] = (),
+    retry: RetrySetting | None = None,
+    timeout_s: float | None = None,
+    mask_output: bool = False,
 ) -> Any:
     """Make a function a step: a PROMPT or MEMORY is answered from the record, a BRANCH is entered and groups what it
     calls.
 
     Args:
         type: what it is. A BRANCH is entered in every life, and must be given no side effect of its own.
-        name, key, ignore: as of `tool`.
+        name, key, ignore, retry, timeout_s, mask_output: as of `tool`.
     """
     if type not in _STEP_TYPES:
         raise InvalidInput(f"{type!r} is no type of a step", subject="step", hint=f"Use {', '.join(_STEP_TYPES)}.")
@@ -119,8 +141,10 @@ def step(
 
     def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
         if kind is NodeType.BRANCH:
+            _refuse_policies(name or wrapped.__name__, retry, timeout_s, mask_output)
             return _scoped(wrapped, name or wrapped.__name__)
-        return _recorded(wrapped, kind, name, False, None, (), key, ignore)
+        declared = _Declared(name, False, None, (), key, ignore, retry, timeout_s, mask_output)
+        return _recorded(wrapped, kind, declared)
 
     return decorate(function) if function is not None else decorate
 
@@ -173,26 +197,45 @@ def bind(function: Callable[..., Any]) -> _Bind:
     return bound
 
 
-def _recorded(
-    function: Callable[..., Any],
-    kind: NodeType,
-    name: str,
-    effect: bool,
-    in_doubt: InDoubtSetting | None,
-    not_done_on: tuple[type[BaseException], ...],
-    key: Callable[..., object] | None,
-    ignore: tuple[str, ...],
-) -> Callable[..., Any]:
-    name = name or function.__name__
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What a decorator was told; see `tool`."""
+
+    name: str
+    effect: bool
+    in_doubt: InDoubtSetting | None
+    not_done_on: tuple[type[BaseException], ...]
+    key: Callable[..., object] | None
+    ignore: tuple[str, ...]
+    retry: RetrySetting | None
+    timeout_s: float | None
+    mask_output: bool
+
+
+def _refuse_policies(name: str, *policies: object) -> None:
+    if any(policies):
+        raise InvalidInput(
+            "retry=, timeout_s= and mask_output= are of single calls, and this one only groups others",
+            subject=name,
+            hint="Say them of the tools and steps that it calls.",
+        )
+
+
+def _recorded(function: Callable[..., Any], kind: NodeType, declared: _Declared) -> Callable[..., Any]:
+    name, key, ignore = declared.name or function.__name__, declared.key, declared.ignore
     _refuse_generators(function, name)
     site = CallSite.of(
         kind,
         name,
-        effect=effect,
-        in_doubt=policy(in_doubt, name),
-        not_done_on=not_done_on,
+        effect=declared.effect,
+        in_doubt=policy(declared.in_doubt, name),
+        not_done_on=declared.not_done_on,
         as_scope="@ls.tool(scope=True)" if kind is NodeType.TOOL else '@ls.step(type="BRANCH")',
+        mask_output=declared.mask_output,
+        repeats=declared.retry is not None,
     )
+    tries = Tries(declared.retry, name) if declared.retry is not None else None
+    timeout_s = checked_timeout(declared.timeout_s, name)
     binder = bind(function)
     unknown = set(ignore) - set(inspect.signature(function).parameters)
     if unknown:
@@ -218,6 +261,10 @@ def _recorded(
         async def recorded_async(*args: Any, **kwargs: Any) -> Any:
             session, scope = active()
             body = cast("Callable[[], Awaitable[Any]]", functools.partial(function, *args, **kwargs))
+            if timeout_s is not None:
+                body = functools.partial(abounded, body, timeout_s, name)
+            if tries is not None:
+                return await tries.acall(session, scope, site, request(args, kwargs), body)
             return await session.acall(scope, site, request(args, kwargs), body)
 
         return _marked(recorded_async)
@@ -225,7 +272,12 @@ def _recorded(
     @functools.wraps(function)
     def recorded(*args: Any, **kwargs: Any) -> Any:
         session, scope = active()
-        return session.call(scope, site, request(args, kwargs), functools.partial(function, *args, **kwargs))
+        body = functools.partial(function, *args, **kwargs)
+        if timeout_s is not None:
+            body = functools.partial(bounded, body, timeout_s, name)
+        if tries is not None:
+            return tries.call(session, scope, site, request(args, kwargs), body)
+        return session.call(scope, site, request(args, kwargs), body)
 
     return _marked(recorded)
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 import grpc
 
 from livespan.instrumentation.client import CollectorClient
-from livespan.proto.errors import LeaseLost, LivespanError, Stop, Unavailable
+from livespan.proto.errors import Cancelled, LeaseLost, LivespanError, Stop, Unavailable
 from livespan.proto.rpc import translate
 from livespan.proto.v1 import livespan_pb2 as pb
 
@@ -34,7 +34,7 @@ class Holding:
     Args:
         client: the collector's.
         request: who asks for which run.
-        on_lost: called once, from the thread, when the lease is lost for good.
+        on_lost: called once, from the thread, when the lease is lost for good, or the run was cancelled.
         reconnect: returns the client to go on with when the collector is gone (it may have to be started anew).
         kick_drain: sees to it that a drain runs; at each renewal, so that a killed one does not stay away.
     """
@@ -43,7 +43,7 @@ class Holding:
         self,
         client: CollectorClient,
         request: pb.HoldRequest,
-        on_lost: Callable[[LeaseLost], object],
+        on_lost: Callable[[Stop], object],
         reconnect: Callable[[], CollectorClient],
         kick_drain: Callable[[], None],
     ) -> None:
@@ -59,6 +59,7 @@ class Holding:
         self._granted: queue.Queue[pb.HoldReply | LivespanError | Stop] = queue.Queue(1)
         self._first = True
         self._epoch = 0
+        self._cancelled = False
         self._lease_s = 15.0
         self._valid_until_s = 0.0
         self._thread = threading.Thread(target=self._keep, name="livespan-lease", daemon=True)
@@ -159,6 +160,16 @@ class Holding:
             self._request.run.generation = reply.generation
             self._answered.set()
             self._granted.put(reply)
+        if reply.cancelled and not self._cancelled:
+            # The lease is kept until this life has ended: what is under way may still record its end under it.
+            self._cancelled = True
+            self._on_lost(
+                Cancelled(
+                    "the run was cancelled, and starts nothing any more",
+                    subject=f"run {self._request.run.run_id}",
+                    hint='run(ID, if_finished="new") begins it anew, from its first step.',
+                )
+            )
 
     def _lose(self, reason: str) -> None:
         self._on_lost(

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from livespan.instrumentation.call_site import CallSite, Told
 from livespan.instrumentation.core import Live, Scope
+from livespan.instrumentation.masking import Field, Mask, Masking
 from livespan.instrumentation.outbound import EntryKind, encode_head
 from livespan.instrumentation.said_once import say_dropped
 from livespan.instrumentation.spool import Spool
@@ -49,9 +50,12 @@ class Journal:
         resource: serialised OTLP Resource of this life.
         unfinished: paths of scopes that earlier lives entered and did not leave.
         caller: attributes that name the span which the run was opened in; they stand on its root.
+        mask: takes out of records what must not be recorded; see masking.py.
+        mirror: told of each record that was written.
 
     Attributes:
         unrecorded: how many calls ran without a record, by scope, for want of room.
+        masks: whether there is a mask.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class Journal:
         resource: bytes,
         unfinished: frozenset[str] = frozenset(),
         caller: Mapping[str, Scalar] | None = None,
+        mask: Mask | None = None,
+        mirror: Callable[[JournalSpan], None] | None = None,
     ) -> None:
         self.unrecorded: Counter[str] = Counter()
         self._spool = spool
@@ -68,8 +74,15 @@ class Journal:
         self._resource = resource
         self._unfinished = unfinished
         self._caller = caller or {}
+        self.masks = mask is not None
+        self._masking = Masking(mask)
+        self._mirror = mirror
         self._gaps: dict[str, tuple[NodeId, int]] = {}
         self._gap_lock = threading.Lock()
+
+    def masked_input(self, site: CallSite, data: bytes) -> bytes:
+        """Return an input as it is recorded."""
+        return self._masking.json(data, Field.INPUT, site.name) if self.masks else data
 
     def started(self, scope: Scope, site: CallSite, live: Live, data: bytes, started_ns: int) -> bool:
         """Write a call's started record, with room kept for its end; return whether there was room."""
@@ -101,7 +114,10 @@ class Journal:
         """
         self.announce(scope)
         writer, seq = self._spool.promise(RESERVE_BYTES)
-        return wire_span(self._started(scope, site, live, data, started_ns), writer, seq)
+        span = self._started(scope, site, live, data, started_ns)
+        if self._mirror is not None:
+            self._mirror(span)
+        return wire_span(span, writer, seq)
 
     def ended(
         self,
@@ -114,18 +130,20 @@ class Journal:
         started_ns: int,
     ) -> None:
         """Write a call's end with its result."""
-        attributes = self._end_attributes(live, notes)
+        attributes = self._end_attributes(site, live, notes)
         if told.attributes:
             attributes.update(told.attributes)
         if told.issued:
             attributes[names.ISSUED] = msgspec.json.encode(told.issued).decode()
+        if site.mask_output:
+            data = self._masked_output(site, data, attributes)
         self._end(scope, site, live, started_ns, False, attributes, ((site.output_name, data),))
 
     def ended_unrecordable(self, scope: Scope, site: CallSite, live: Live, reason: str, started_ns: int) -> None:
         """Write the end of a call that succeeded with a result that no codec holds."""
-        attributes = self._end_attributes(live, {})
+        attributes = self._end_attributes(site, live, {})
         attributes[names.UNRECORDABLE] = True
-        attributes[names.ERROR_MESSAGE] = reason[:_MESSAGE_CHARS]
+        attributes[names.ERROR_MESSAGE] = self._masking.text(reason, Field.ERROR, site.name)[:_MESSAGE_CHARS]
         self._end(scope, site, live, started_ns, False, attributes, ())
 
     def failed(
@@ -139,16 +157,25 @@ class Journal:
         cancelled: bool,
         notes: Mapping[str, Scalar],
         started_ns: int,
+        retry_after_s: float | None = None,
     ) -> None:
-        """Write a call's end with the error that it raised."""
-        attributes = self._end_attributes(live, notes)
-        attributes.update(error_attributes(error))
+        """Write a call's end with the error that it raised.
+
+        Args:
+            retry_after_s: the call is tried again, so long after this end; None: its error is the call's outcome.
+        """
+        attributes = self._end_attributes(site, live, notes)
+        attributes.update(self._error_attributes(site.name, error))
+        if retry_after_s is not None:
+            attributes[names.RETRY_AFTER_S] = float(retry_after_s)
         if not_done:
             attributes[names.NOT_DONE] = True
         if cancelled:
             attributes[names.CANCELLED] = True
         value = encode_exception(error)
-        texts = ((names.ERROR_VALUE, value),) if value is not None else ()
+        texts: tuple[tuple[str, bytes], ...] = ()
+        if value is not None:
+            texts = ((names.ERROR_VALUE, self._masking.json(value, Field.ERROR, site.name)),)
         self._end(scope, site, live, started_ns, True, attributes, texts)
 
     def scope_ended(
@@ -165,7 +192,7 @@ class Journal:
             attributes: dict[str, Scalar] = {names.RECORD: RecordKind.ENDED.value, names.SCOPE: scope.path}
             attributes.update(more or {})
             if error is not None:
-                attributes.update(error_attributes(error))
+                attributes.update(self._error_attributes(scope.path, error))
             if nodes:
                 attributes[names.ERROR_NODE] = ",".join([node.hex() for node in nodes])
             self._append(self._branch(scope, attributes, 0, wall_ns(), failed=error is not None))
@@ -199,6 +226,8 @@ class Journal:
             names.SETTLED: "not_done" if data is None else "done",
             names.SETTLED_BY: by,
         }
+        if data is not None and site.mask_output:
+            data = self._masked_output(site, data, attributes)
         texts = () if data is None else ((site.output_name, data),)
         span = JournalSpan(
             self._resource,
@@ -239,16 +268,35 @@ class Journal:
             False,
             site.fixed,
             attributes,
-            ((site.input_name, data),),
+            ((site.input_name, self.masked_input(site, data) if self.masks else data),),
         )
 
-    @staticmethod
-    def _end_attributes(live: Live, notes: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        return {
+    def _end_attributes(self, site: CallSite, live: Live, notes: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        attributes: dict[str, Scalar] = {
             names.RECORD: RecordKind.ENDED.value,
             names.CALL_KEY: live.key,
             names.TRY: live.try_number,
             **notes,
+        }
+        told = notes.get(names.METADATA) if self.masks else None
+        if isinstance(told, str):
+            attributes[names.METADATA] = self._masking.json(told.encode(), Field.METADATA, site.name).decode()
+        return attributes
+
+    def _masked_output(self, site: CallSite, data: bytes, attributes: dict[str, Scalar]) -> bytes:
+        """Return a result as it is recorded, and mark one that can no longer be given back."""
+        masked = self._masking.json(data, Field.OUTPUT, site.name)
+        if masked != data:
+            attributes[names.UNRECORDABLE] = True
+        return masked
+
+    def _error_attributes(self, name: str, error: BaseException) -> dict[str, Scalar]:
+        kind = type(error)
+        text = "".join(traceback.format_exception(kind, error, error.__traceback__))
+        return {
+            names.ERROR_TYPE: f"{kind.__module__}.{kind.__qualname__}",
+            names.ERROR_MESSAGE: self._masking.text(str(error), Field.ERROR, name)[:_MESSAGE_CHARS],
+            names.ERROR_TRACEBACK: self._masking.text(text, Field.ERROR, name)[-_TRACEBACK_CHARS:],
         }
 
     def _end(
@@ -339,14 +387,5 @@ class Journal:
         consumes: int = 0,
     ) -> None:
         self._spool.append(encode_head(span), body, kind=EntryKind.JOURNAL, reserve=reserve, consumes=consumes)
-
-
-def error_attributes(error: BaseException) -> dict[str, Scalar]:
-    """Return what people want to know of an error."""
-    kind = type(error)
-    text = "".join(traceback.format_exception(kind, error, error.__traceback__))
-    return {
-        names.ERROR_TYPE: f"{kind.__module__}.{kind.__qualname__}",
-        names.ERROR_MESSAGE: str(error)[:_MESSAGE_CHARS],
-        names.ERROR_TRACEBACK: text[-_TRACEBACK_CHARS:],
-    }
+        if self._mirror is not None:
+            self._mirror(span)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.adoption import adopt
@@ -22,6 +22,7 @@ from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.core import Core, origins
 from livespan.instrumentation.holding import Holding
 from livespan.instrumentation.journal import Journal
+from livespan.instrumentation.masking import Field, Masking
 from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.recorded import read_history, remarks, unfinished_scopes
 from livespan.instrumentation.session import SESSIONS, Session
@@ -34,11 +35,16 @@ from livespan.proto.process import this_process
 from livespan.proto.span import Scalar, export_request, resource_bytes
 from livespan.proto.v1 import livespan_pb2 as pb
 
+if TYPE_CHECKING:
+    from livespan.instrumentation.mirror import Mirror
+
 __all__ = ["OpenRun", "open_run"]
 
 _CLOSE_S: Final = 3.0
 _HOLD_S: Final = 3.0
 _PAUSE_S: Final = 0.1
+_MIRROR_S: Final = 0.05
+"""How long a run's end waits for its mirror, so that a provider that is shut down next has had all of it."""
 
 
 class OpenRun:
@@ -61,6 +67,7 @@ class OpenRun:
         run: pb.RunRef,
         grant: pb.HoldReply,
         replies: list[pb.OpenReply],
+        mirror: Mirror | None = None,
     ) -> None:
         self.session = session
         self.run = run
@@ -74,6 +81,7 @@ class OpenRun:
         self.remarks = remarks(replies, grant)
         self._ties = ties
         self._holding = holding
+        self._mirror = mirror
         self._pid = os.getpid()
 
     def close(self, error: BaseException | None) -> None:
@@ -94,6 +102,9 @@ class OpenRun:
                 self.session.journal.scope_ended(core.root, error, nodes, {names.REUSED: self.session.reused})
         finally:
             self._hand_over()
+            if self._mirror is not None:
+                self._mirror.end()
+                self._mirror.flush(_MIRROR_S)
             SESSIONS.pop(core.trace, None)
 
     def _hand_over(self) -> None:
@@ -119,12 +130,13 @@ def open_run(
     *,
     session: str = "",
     tags: Mapping[str, str] | None = None,
+    user: str = "",
     if_finished: str = "return",
 ) -> OpenRun:
     """Open a run, or resume it where its record ends.
 
     Raises:
-        RunHeld: another process runs it. RunFinished: see `if_finished`.
+        RunHeld: another process runs it. RunFinished: see `if_finished`. RunCancelled: it was cancelled.
         Unavailable: collector or home cannot be used.
     """
     branches.install()
@@ -134,7 +146,7 @@ def open_run(
     request = pb.HoldRequest(
         run=run,
         holder=_holder(ties),
-        attempt=_attempt(session, tags or {}),
+        attempt=_attempt(session, tags or {}, user, Masking(settings.mask)),
         if_finished=if_finished,
         token=random_hex(8),
     )
@@ -151,7 +163,16 @@ def open_run(
         core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
         resource = _resource(settings, run, grant, session, tags or {})
-        journal = Journal(ties.spool, core.trace, resource, unfinished_scopes(replies), caller_attributes())
+        mirror = _mirror(settings, run, grant, session)
+        journal = Journal(
+            ties.spool,
+            core.trace,
+            resource,
+            unfinished_scopes(replies),
+            caller_attributes(),
+            settings.mask,
+            mirror.take if mirror is not None else None,
+        )
         opened = OpenRun(
             ties,
             holding,
@@ -165,6 +186,7 @@ def open_run(
             run,
             grant,
             replies,
+            mirror,
         )
         journal.announce(core.root)
     except BaseException:
@@ -251,6 +273,17 @@ def _resource(
     return resource_bytes(attributes)
 
 
+def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str) -> Mirror | None:
+    if settings.tracer_provider is None:
+        return None
+    from livespan.instrumentation.mirror import Mirror  # what is not asked for costs no import
+
+    told: dict[str, Scalar] = {names.PROJECT: run.project, names.RUN_ID: run.run_id, names.ATTEMPT: grant.attempt}
+    if session:
+        told[names.SESSION] = session
+    return Mirror(settings.tracer_provider, told)
+
+
 def _holder(ties: Connection) -> pb.Holder:
     me = this_process()
     return pb.Holder(
@@ -263,15 +296,16 @@ def _holder(ties: Connection) -> pb.Holder:
     )
 
 
-def _attempt(session: str, tags: Mapping[str, str]) -> pb.Attempt:
+def _attempt(session: str, tags: Mapping[str, str], user: str, masking: Masking) -> pb.Attempt:
     """Return what this life was started with: names of the environment, never values."""
     return pb.Attempt(
-        argv=sys.orig_argv,
+        argv=[masking.text(word, Field.METADATA, "argv") for word in sys.orig_argv],
         cwd=_working_directory(),
         environment=sorted(os.environ),
         fingerprint=_fingerprint(),
         session=session,
         tags=tags,
+        user=user,
     )
 
 

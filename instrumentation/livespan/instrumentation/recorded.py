@@ -110,6 +110,7 @@ def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
         if not key:
             continue
         outcome = _OUTCOMES[status]
+        fault = msgspec.json.decode(error, type=RecordedFault) if error else None
         found.append(
             Recorded(
                 key=CallKey(key),
@@ -127,13 +128,14 @@ def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
                 not_done=not_done,
                 conflict=conflict,
                 unrecordable=unrecordable,
+                retry_after_s=fault.retry_after_s if fault is not None else None,
                 order=started_order,
                 ended_order=order if outcome is not Outcome.STARTED else 0,
                 started_ns=started_ns,
                 ended_ns=ended_ns,
                 issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
                 output=RecordedValue(output, large),
-                error=msgspec.json.decode(error, type=RecordedFault) if error else None,
+                error=fault,
             )
         )
     return found

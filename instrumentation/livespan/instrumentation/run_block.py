@@ -12,16 +12,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from livespan.instrumentation.branches import CURRENT, current
 from livespan.instrumentation.core import Scope
+from livespan.instrumentation.masking import Mask
 from livespan.instrumentation.opening import OpenRun, open_run
+from livespan.instrumentation.process_defaults import with_process_defaults
 from livespan.instrumentation.session import SESSIONS, Session
 from livespan.instrumentation.settings import AgentSettings, Unreachable, agent_settings, target
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Closed, InvalidInput, RunStopped, Stop
 from livespan.proto.home import Home
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["IfFinished", "Run", "active", "run"]
 
@@ -36,12 +41,19 @@ class Run:
     """
 
     def __init__(
-        self, settings: AgentSettings, run_id: str, session: str, tags: Mapping[str, str], if_finished: IfFinished
+        self,
+        settings: AgentSettings,
+        run_id: str,
+        session: str,
+        tags: Mapping[str, str],
+        if_finished: IfFinished,
+        user: str = "",
     ) -> None:
         self.id = run_id
         self._settings = settings
         self._session = session
         self._tags = dict(tags)
+        self._user = user
         self._if_finished: IfFinished = if_finished
         self._open: OpenRun | None = None
         self._token: Token[Scope | None] | None = None
@@ -97,7 +109,12 @@ class Run:
         if self._open is not None:
             raise InvalidInput("a run object opens one run once", subject=f"run {self.id}", hint="Call run() again.")
         self._open = open_run(
-            self._settings, self.id, session=self._session, tags=self._tags, if_finished=self._if_finished
+            self._settings,
+            self.id,
+            session=self._session,
+            tags=self._tags,
+            user=self._user,
+            if_finished=self._if_finished,
         )
         for remark in self._open.remarks:
             print(f"livespan: run {self.id}: {remark}", file=sys.stderr)
@@ -169,11 +186,14 @@ def run(
     *,
     tags: Mapping[str, str] | None = None,
     session: str = "",
+    user: str = "",
     if_finished: IfFinished = "return",
     project: str | None = None,
     home: str | Path | None = None,
     endpoint: str | None = None,
     on_unreachable: Unreachable | None = None,
+    mask: Mask | None = None,
+    tracer_provider: TracerProvider | None = None,
 ) -> Run:
     """Return a run to be opened by `with` or `async with`. A run that was begun before is resumed where its record
     ends.
@@ -184,16 +204,24 @@ def run(
             random one, which nobody can resume.
         tags: words of the user's, kept with the run.
         session: the conversation that the run belongs to.
+        user: on whose behalf it runs; kept with each life of it.
         if_finished: what to do where the run has ended well: "return" its recorded answers, "raise" RunFinished, or
             open it anew
             ("new", another generation of the id).
         project, home, endpoint, on_unreachable: instead of the environment's; see AgentSettings.
+        mask: takes out of what is recorded what must not be; see masking.py for what it is shown, and what follows.
+        tracer_provider: where this run's nodes are mirrored as ordinary spans, without state; see mirror.py.
 
     Raises (when it is opened):
         RunHeld: another process runs it.
+        RunCancelled: it was cancelled before it was done.
         Unavailable: no collector can be reached or started, or the home cannot be used.
     """
-    settings = agent_settings()
+    settings = with_process_defaults(agent_settings())
+    if mask is not None:
+        settings = replace(settings, mask=mask)
+    if tracer_provider is not None:
+        settings = replace(settings, tracer_provider=tracer_provider)
     if home is not None:
         settings = replace(settings, home=Home(Path(home).expanduser().absolute()))
     if project is not None:
@@ -209,10 +237,10 @@ def run(
             hint='if_finished is "return", "raise" or "new"; on_unreachable is "fail" or "spool".',
         )
     run_id = id if id is not None else settings.run_id or f"auto-{random_hex(6)}"
-    _refuse_others_than_words(id=run_id, session=session, tags=tags)
+    _refuse_others_than_words(id=run_id, session=session, user=user, tags=tags)
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
-    return Run(settings, run_id, session, tags or {}, if_finished)
+    return Run(settings, run_id, session, tags or {}, if_finished, user)
 
 
 def _refuse_others_than_words(*, tags: object, **words: object) -> None:

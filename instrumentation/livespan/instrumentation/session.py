@@ -11,9 +11,7 @@ How a run is opened and closed is opening.py; what a user writes is run.py and d
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Final, TypeVar
 
@@ -22,6 +20,7 @@ import msgspec
 from livespan.instrumentation.branches import CURRENT
 from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Answered, OpenCall, RecordedValue, Request, answer
+from livespan.instrumentation.composites import say_composite
 from livespan.instrumentation.core import (
     NOT_DONE,
     Answer,
@@ -37,10 +36,10 @@ from livespan.instrumentation.core import (
 from livespan.instrumentation.divergence import with_difference
 from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.permission import Permission
-from livespan.instrumentation.said_once import say_once
+from livespan.instrumentation.permission_pool import permission_pool
 from livespan.proto.clock import wall_ns
 from livespan.proto.codec import encode_input
-from livespan.proto.errors import InDoubt, SpoolFull, Stop, Unrecordable
+from livespan.proto.errors import InDoubt, InvalidInput, SpoolFull, Stop, Unrecordable
 from livespan.proto.ids import NodeId, TraceId, input_digest
 from livespan.proto.span import Scalar
 
@@ -49,7 +48,6 @@ __all__ = ["SESSIONS", "Session"]
 _T = TypeVar("_T")
 SESSIONS: Final[dict[TraceId, Session]] = {}
 """The runs that are open in this process, so that a scope leads to its session."""
-_barrier_pool: list[ThreadPoolExecutor] = []
 
 
 def _always() -> bool:
@@ -98,11 +96,11 @@ class Session:
             Stop: InDoubt, Divergence, LeaseLost, EffectUnavailable; sticky in this run.
             BaseException: what `body` raised, now or in the life that recorded it.
         """
-        begun = self._begin(scope, site, request)
+        begun = self.ask(scope, site, request)
         if type(begun) is Answered:
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
         assert isinstance(begun, OpenCall)
-        self._start(begun)
+        self.start(begun)
         token = CURRENT.set(begun.live.inside)
         try:
             result = body()
@@ -117,16 +115,11 @@ class Session:
 
     async def acall(self, scope: Scope, site: CallSite, request: Request, body: Callable[[], Awaitable[_T]]) -> _T:
         """Make an asynchronous call, or answer it; as `call`. An effect's permission is awaited off the loop."""
-        begun = self._begin(scope, site, request)
+        begun = self.ask(scope, site, request)
         if type(begun) is Answered:
             return begun.value  # type: ignore[no-any-return]  # what a codec decoded
         assert isinstance(begun, OpenCall)
-        if site.effect:
-            # In an empty context, so that this thread of ours is no branch of the program's.
-            loop = asyncio.get_running_loop()
-            await Context().run(loop.run_in_executor, _pool(), self._start, begun)
-        else:
-            self._start(begun)
+        await self.astart(begun)
         token = CURRENT.set(begun.live.inside)
         try:
             result = await body()
@@ -141,20 +134,28 @@ class Session:
 
     def begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
         """Begin a call whose result comes in parts (a stream), or answer it; its caller ends it by `end` or `fail`."""
-        begun = self._begin(scope, site, request)
+        begun = self.ask(scope, site, request)
         if isinstance(begun, OpenCall):
-            self._start(begun)
+            self.start(begun)
         return begun
+
+    def again(self, call: OpenCall) -> OpenCall:
+        """Return the next try of a call that failed and is to be tried again; it is not started yet."""
+        self._check()
+        live = self.core.again(call.live)
+        following = OpenCall(call.scope, call.site, live, call.codec, call.data, wall_ns())
+        following.asked_ns = call.asked_ns
+        return following
 
     def end(self, call: OpenCall, result: object) -> None:
         """End such a call; its result is recorded when this returns. Raises as `call` does."""
         self._inside.pop(call.live.inside.path, None)
         self._done(call, result)
 
-    def fail(self, call: OpenCall, error: BaseException) -> None:
-        """End such a call by the error that it raised."""
+    def fail(self, call: OpenCall, error: BaseException, retry_after_s: float | None = None) -> None:
+        """End such a call by the error that it raised; `retry_after_s` where it is tried again, so long after."""
         self._inside.pop(call.live.inside.path, None)
-        self._failed(call, error)
+        self._failed(call, error, retry_after_s)
 
     def idempotency_key(self, scope: Scope) -> str:
         """Return the key of the innermost call that runs around `scope`; "" where none does."""
@@ -207,10 +208,17 @@ class Session:
 
     # How a call begins.
 
-    def _begin(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
+    def ask(self, scope: Scope, site: CallSite, request: Request) -> OpenCall | Answered:
+        """Answer a call, or say that it is to be made: `start` it then, and `end` or `fail` it."""
         self._check()
         if self._inside and scope.parent is not None:
-            self._say_if_composite(scope, site)
+            self._look_around(scope, site)
+        if site.mask_output and not self.journal.masks:
+            raise InvalidInput(
+                "it says mask_output=True and its run has no mask, so it was not called",
+                subject=site.name,
+                hint="Give one: run(ID, mask=...), instrument(mask=...), or LIVESPAN_MASK.",
+            )
         try:
             data = encode_input(request.value)
             seen = data if request.seen is None else encode_input(request.seen)
@@ -222,7 +230,7 @@ class Session:
         try:
             begun = self.core.begin(scope, call, now)
         except ProgramChanged as stop:
-            raise self._explained(stop, data) from None
+            raise self._explained(stop, self.journal.masked_input(site, data)) from None
         if type(begun) is Doubt:
             begun = self._probe(scope, site, begun, request)
         if type(begun) is Answer:
@@ -238,14 +246,23 @@ class Session:
             # One that was frozen past its lease goes on before its lease's thread has heard that the run is another's.
             raise self.core.stop(self.permission.lease_lost())
 
-    def _start(self, begun: OpenCall) -> None:
-        """Write the started record; of an effect, have it acknowledged."""
+    def start(self, begun: OpenCall) -> None:
+        """Write the started record of what `ask` let begin; of an effect, have it acknowledged."""
         if begun.site.effect:
             self._intend(begun)
         else:
             begun.recorded = self.journal.started(begun.scope, begun.site, begun.live, begun.data, begun.started_ns)
         self._inside[begun.live.inside.path] = begun
         self.executed += 1
+
+    async def astart(self, begun: OpenCall) -> None:
+        """As `start`; an effect's permission is awaited off the loop."""
+        if not begun.site.effect:
+            self.start(begun)
+            return
+        # In an empty context, so that this thread of ours is no branch of the program's.
+        loop = asyncio.get_running_loop()
+        await Context().run(loop.run_in_executor, permission_pool(), self.start, begun)
 
     def _intend(self, begun: OpenCall) -> None:
         """Have an effect's start acknowledged; where the collector is away and the user said so, spool it instead."""
@@ -307,7 +324,7 @@ class Session:
         except ProgramChanged as stop:
             raise self._explained(stop, None) from None
 
-    def _failed(self, begun: OpenCall, error: BaseException) -> None:
+    def _failed(self, begun: OpenCall, error: BaseException, retry_after_s: float | None = None) -> None:
         """Record the error that a call ended by; a Stop is none: it ends the run, and the call stays open."""
         if isinstance(error, Stop) or not begun.recorded:
             return
@@ -324,6 +341,7 @@ class Session:
                 cancelled=cancelled,
                 notes=begun.notes,
                 started_ns=begun.started_ns,
+                retry_after_s=retry_after_s,
             ),
         )
         self.core.failed(begun.live, error)
@@ -339,19 +357,23 @@ class Session:
                 raise self.core.stop(self.permission.result_lost(begun.site.name, error)) from error
             self.journal.lost(begun.scope, error)
 
-    def _say_if_composite(self, scope: Scope, site: CallSite) -> None:
-        """Say once of a tool or step that it makes calls of its own: it was not declared as what does."""
+    def _look_around(self, scope: Scope, site: CallSite) -> None:
+        """Say once of a tool or step that it makes calls of its own: it was not declared as what does.
+
+        Raises:
+            InvalidInput: it is tried again by itself, and what is called in it would be done again.
+        """
         outer = self._around(scope)
-        if outer is None or not outer.site.as_scope or site.is_value:
+        if outer is None or site.is_value:
             return
-        name, kind = outer.site.name, outer.site.kind.value
-        after = "all of it is in doubt" if outer.site.effect else "all of its own code runs again"
-        say_once(
-            f"composite {kind}",
-            name,
-            f"{kind} {name} calls {site.name} and is recorded as one call around it: after a crash inside it {after}. "
-            f"Declare it {outer.site.as_scope}, and it is entered in every life and what it calls is answered.",
-        )
+        if outer.site.repeats:
+            raise InvalidInput(
+                f"it was not called: {outer.site.name} around it says retry=, and would do it once for each try",
+                subject=site.name,
+                hint=f"Say retry= of {site.name} itself, and declare {outer.site.name} {outer.site.as_scope}.",
+            )
+        if outer.site.as_scope:
+            say_composite(outer.site, site)
 
     def _around(self, scope: Scope | None) -> OpenCall | None:
         while scope is not None:
@@ -369,13 +391,3 @@ class Session:
 def _of(error: Unrecordable, what: str) -> Unrecordable:
     """Return the error with what it means for the call."""
     return Unrecordable(f"{error.message}: {what}", subject=error.subject, hint=error.hint)
-
-
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads in which effects of coroutines wait for their permission."""
-    if not _barrier_pool:
-        _barrier_pool.append(ThreadPoolExecutor(8, thread_name_prefix="livespan-permission"))
-    return _barrier_pool[0]
-
-
-os.register_at_fork(after_in_child=_barrier_pool.clear)

@@ -7,10 +7,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from livespan.instrumentation.masking import Mask, load_mask
 from livespan.proto.errors import InvalidInput
 from livespan.proto.home import Home, default_home
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["AgentSettings", "Unreachable", "agent_settings", "target"]
 
@@ -35,6 +39,8 @@ class AgentSettings:
             while the lease
             lives (then promise 3 holds only for restarts that reach this home).
         unreachable_s: how long an effect waits for the collector before that.
+        mask: what takes out of records what must not be recorded (masking.py); None = nothing does.
+        tracer_provider: where nodes are mirrored as ordinary spans (mirror.py); None = nowhere.
     """
 
     home: Home
@@ -46,6 +52,8 @@ class AgentSettings:
     spool_max_bytes: int = 256 * _MIB
     on_unreachable: Unreachable = "fail"
     unreachable_s: float = 10.0
+    mask: Mask | None = None
+    tracer_provider: TracerProvider | None = None
 
 
 def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSettings:
@@ -64,6 +72,7 @@ def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSetting
         in_doubt=_policies(env.get("LIVESPAN_IN_DOUBT", "")),
         budget_ms=_number(env, "LIVESPAN_BUDGET_MS", 50.0),
         spool_max_bytes=int(_number(env, "LIVESPAN_SPOOL_MAX_BYTES", 256 * _MIB)),
+        mask=load_mask(env.get("LIVESPAN_MASK", "")),
     )
 
 

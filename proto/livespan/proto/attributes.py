@@ -24,6 +24,8 @@ WRITER: Final = "livespan.writer"
 RECORD: Final = "livespan.record"
 WRITER_SEQ: Final = "livespan.writer.seq"
 NODE_TYPE: Final = "livespan.node.type"
+NODE_ID: Final = "livespan.node.id"
+"""On mirrored spans alone, whose own ids are their provider's: the node in the record."""
 SCOPE: Final = "livespan.scope"
 FRAMEWORK: Final = "livespan.framework"
 
@@ -37,6 +39,9 @@ CALL_KEY: Final = "livespan.call.key"
 CALL_DIGEST: Final = "livespan.call.digest"
 OCCURRENCE: Final = "livespan.call.occurrence"
 TRY: Final = "livespan.call.try"
+RETRY_AFTER_S: Final = "livespan.call.retry_after_s"
+"""On the end of a try that failed and is followed by another: seconds to wait in between. The program never saw its
+error."""
 ISSUED: Final = "livespan.call.issued"
 EFFECT: Final = "livespan.effect"
 IDEMPOTENCY_KEY: Final = "livespan.effect.idempotency_key"
@@ -77,6 +82,11 @@ CHECKPOINT_COUNTERS: Final = "livespan.checkpoint.counters"
 """JSON: where the program stood; see instrumentation's core/place.py."""
 STATE: Final = "livespan.state"
 STATE_DIGEST: Final = "livespan.state.digest"
+
+# Span: an attempt, a cancelled run.
+USER: Final = "enduser.id"
+"""On an attempt: on whose behalf it was started, where the program said so."""
+CANCELLED_BY: Final = "livespan.cancelled.by"
 
 # Span: an attempt, a lease, a settlement, a gap, a scope's end.
 LEASE_EVENT: Final = "livespan.lease.event"

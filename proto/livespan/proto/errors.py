@@ -10,6 +10,7 @@
     ├── Conflict                      conflict     FAILED_PRECONDITION  409   5
     │   ├── RunHeld
     │   ├── RunFinished
+    │   ├── RunCancelled
     │   └── HomeHeld
     ├── Damaged                       damaged      DATA_LOSS            500   6
     ├── RunStopped                    (that of its cause)
@@ -21,6 +22,7 @@
     ├── InDoubt                       conflict     FAILED_PRECONDITION  409   5
     ├── Divergence                    diverged     ABORTED              409   6
     ├── LeaseLost                     conflict     ABORTED              409   5
+    ├── Cancelled                     conflict     FAILED_PRECONDITION  409   5
     └── EffectUnavailable             unavailable  UNAVAILABLE          503   4
 
 An error says what happened (message), to what (subject: a run, node, path or offset) and what to do (hint). It is
@@ -36,6 +38,7 @@ __all__ = [
     "EXIT_CODES",
     "GRPC_STATUS",
     "HTTP_STATUS",
+    "Cancelled",
     "Closed",
     "CollectorMissing",
     "Conflict",
@@ -51,6 +54,7 @@ __all__ = [
     "LivespanError",
     "NotFound",
     "RecordedError",
+    "RunCancelled",
     "RunFinished",
     "RunHeld",
     "RunStopped",
@@ -186,6 +190,10 @@ class RunFinished(Conflict):
     """The run is finished, and the caller asked to be told so (`if_finished="raise"`)."""
 
 
+class RunCancelled(Conflict):
+    """The run was cancelled before it was done, so no life of it is begun again."""
+
+
 class HomeHeld(Conflict):
     """Another collector serves this home."""
 
@@ -249,6 +257,10 @@ class Divergence(Stop):
 
 class LeaseLost(Stop):
     """This process may not start anything in this run any more; another may have taken it over."""
+
+
+class Cancelled(Stop):
+    """The run was cancelled while this process ran it: it starts nothing any more."""
 
 
 class EffectUnavailable(Stop):

@@ -64,6 +64,8 @@ def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) ->
             names.FINGERPRINT: attempt.fingerprint,
         },
     )
+    if attempt.user:
+        life.attributes[names.USER] = attempt.user
     links = (attempt_node_id(trace, number - 1),) if number > 1 else ()
     granted = _lease_span(lease, LeaseEvent.GRANTED, resource, now_ns)
     return export_request([granted, wire_span(life, "", 0, links=links)])
@@ -113,6 +115,7 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
         spool_id=str(told.get("spool_id", "")),
         token=str(told.get("token", "")),
         expires_s=0.0,
+        cancelled=bool(told.get("cancelled", False)),
     )
     return event, lease
 
@@ -120,7 +123,7 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
 def _holder(lease: Lease) -> str:
     """Return who holds a lease, as JSON."""
     process = lease.holder
-    told = {
+    told: dict[str, str | int] = {
         "spool_id": lease.spool_id,
         "token": lease.token,
         "pid": process.pid,
@@ -129,4 +132,6 @@ def _holder(lease: Lease) -> str:
         "pid_namespace": process.pid_namespace,
         "host": process.host,
     }
+    if lease.cancelled:
+        told["cancelled"] = 1  # said again when the log lets go of the record that said it first
     return msgspec.json.encode(told).decode()

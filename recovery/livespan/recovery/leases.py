@@ -6,6 +6,8 @@
         │   release, died, expired │   │ acquire by another, once expired or dead
         └──────────────────────────┘   └──────▶ held(epoch + 1)
 
+    cancel: the holder keeps its lease until it ends, and nothing more is admitted under it
+
 The epoch decides permission to *start*, and nothing else: facts of an old epoch are always kept. `admit` is asked by
 the committer just before the append of an effect's started record, so between its "yes" and the log there is no room
 for another holder. A lease lives by this process's monotonic clock; a collector that starts again gives the live ones
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from livespan.proto.clock import Clock
-from livespan.proto.errors import LeaseLost, RunHeld
+from livespan.proto.errors import Cancelled, LeaseLost, RunHeld
 from livespan.proto.process import ProcessId
 
 __all__ = ["Lease", "LeaseEvent", "Leases"]
@@ -32,6 +34,8 @@ class LeaseEvent(StrEnum):
     RELEASED = "released"
     DIED = "died"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    """The run, not the lease: nothing of it is started any more, by this holder or by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Lease:
     """One grant.
 
     `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail,
-    `token` the question that it answers.
+    `token` the question that it answers. `cancelled`: the run was cancelled while this lease lived.
     """
 
     trace_id: bytes
@@ -51,6 +55,7 @@ class Lease:
     spool_id: str
     expires_s: float
     token: str = ""
+    cancelled: bool = False
 
 
 class Leases:
@@ -128,11 +133,37 @@ class Leases:
 
         Raises:
             LeaseLost: this epoch's lease is over; nothing may be started.
+            Cancelled: the run was cancelled.
         """
+        with self._lock:
+            lease = self._live.get(trace_id)
+            if lease is not None and lease.cancelled:
+                raise Cancelled(
+                    "the run was cancelled, and starts nothing any more",
+                    subject=f"run {lease.run_id}",
+                    hint='run(ID, if_finished="new") begins it anew, from its first step.',
+                )
+            if self._fencing:
+                self._valid(trace_id, epoch)
+
+    def still_held(self, trace_id: bytes, epoch: int) -> None:
+        """Raise LeaseLost unless this epoch's lease lives, be its run cancelled or not."""
         if not self._fencing:
             return
         with self._lock:
             self._valid(trace_id, epoch)
+
+    def cancel(self, trace_id: bytes) -> bool:
+        """Admit nothing more under a run's lease; return whether anybody holds it now.
+
+        A run that nobody holds needs no memory here: its next `Hold` reads the record.
+        """
+        with self._lock:
+            lease = self._live.get(trace_id)
+            if lease is None:
+                return False
+            self._live[trace_id] = replace(lease, cancelled=True)
+            return not self._is_over(lease)
 
     def held(self, trace_id: bytes) -> bool:
         """Return whether somebody may start things in this run now."""
@@ -148,7 +179,12 @@ class Leases:
             known = self._epochs.get(lease.trace_id, 0)
             if lease.epoch < known:
                 return  # said again before a newer one was granted
-            self._live[lease.trace_id] = replace(lease, expires_s=self._clock.monotonic_s() + self.lease_s)
+            known_lease = self._live.get(lease.trace_id)
+            self._live[lease.trace_id] = replace(
+                lease,
+                expires_s=self._clock.monotonic_s() + self.lease_s,
+                cancelled=lease.cancelled or (known_lease is not None and known_lease.cancelled),
+            )
             self._epochs[lease.trace_id] = lease.epoch
 
     def know_epoch(self, trace_id: bytes, epoch: int) -> None:

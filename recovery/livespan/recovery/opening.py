@@ -117,14 +117,16 @@ def _output(record: Record) -> bytes | Large:
 def _error(record: Record) -> bytes:
     if not record.failed:
         return b""
-    return msgspec.json.encode(
-        {
-            "type": record.text(names.ERROR_TYPE),
-            "message": record.text(names.ERROR_MESSAGE),
-            "traceback": record.text(names.ERROR_TRACEBACK),
-            "value": record.text(names.ERROR_VALUE),
-        }
-    )
+    told: dict[str, object] = {
+        "type": record.text(names.ERROR_TYPE),
+        "message": record.text(names.ERROR_MESSAGE),
+        "traceback": record.text(names.ERROR_TRACEBACK),
+        "value": record.text(names.ERROR_VALUE),
+    }
+    retry_after_s = record.attributes.get(names.RETRY_AFTER_S)
+    if isinstance(retry_after_s, float):
+        told["retry_after_s"] = retry_after_s
+    return msgspec.json.encode(told)
 
 
 def _checkpoints(run: RunHistory, content: Content) -> tuple[list[Checkpoint], list[str]]:

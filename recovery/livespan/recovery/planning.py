@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livespan.collector.context import Context
+from livespan.collector.history import RunHistory
 from livespan.proto.home import Home
 from livespan.proto.v1.livespan_pb2 import RunRef
 from livespan.recovery.leases import Leases
@@ -24,8 +25,13 @@ def planned(context: Context, leases: Leases, ref: RunRef) -> Plan:
     held = leases.held(run.trace_id)
     # A program that is started in this home sends what its dead writers left before it reads the record.
     unseen = not held and tail_unknown(run, _spool_id(context.home))
-    standing = Standing.HELD if held else Standing.FREE
-    return plan_run(run, context.history.content, standing, tail_unknown=unseen)
+    return plan_run(run, context.history.content, _standing(run, held=held), tail_unknown=unseen)
+
+
+def _standing(run: RunHistory, *, held: bool) -> Standing:
+    if held:
+        return Standing.HELD
+    return Standing.FREE if run.cancelled is None else Standing.CANCELLED
 
 
 def _spool_id(home: Home) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
+from livespan.proto import attributes as names
 from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
 from livespan.proto.ids import trace_id
 from livespan.proto.intend_socket import intend_path
@@ -26,6 +27,7 @@ from livespan.proto.record import Record, RecordKind
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
+from livespan.recovery.cancelling import cancel_request, refuse_cancelled
 from livespan.recovery.intend_listener import IntendListener
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
@@ -55,6 +57,9 @@ class LeaseAdmission:
         self._leases.know_epoch(record.trace_id, record.epoch)
         if record.kind is not RecordKind.LEASE:
             return
+        if record.text(names.LEASE_EVENT) == LeaseEvent.CANCELLED:
+            self._leases.cancel(record.trace_id)
+            return
         told = lease_from_record(record)
         if told is None:
             return
@@ -70,7 +75,7 @@ class LeaseAdmission:
         return [
             (
                 lease_request(lease, LeaseEvent.GRANTED, 0, now),
-                partial(self._leases.admit, lease.trace_id, lease.epoch),
+                partial(self._leases.still_held, lease.trace_id, lease.epoch),
             )
             for lease in self._leases.live()
         ]
@@ -112,7 +117,7 @@ class RecoveryService(RecoveryServicer):
                     granted, reply = await self._grant(request)
                 else:
                     granted = self._leases.renew(granted.trace_id, granted.epoch)
-                    reply = pb.HoldReply(epoch=granted.epoch, lease_s=self._leases.lease_s)
+                    reply = pb.HoldReply(epoch=granted.epoch, lease_s=self._leases.lease_s, cancelled=granted.cancelled)
                 yield reply
         except (LivespanError, Stop) as error:
             await _abort(context, error)
@@ -121,7 +126,7 @@ class RecoveryService(RecoveryServicer):
         try:
             self._context.activity()
             trace = _trace(request.run)
-            self._leases.admit(trace, request.epoch)
+            self._leases.still_held(trace, request.epoch)
             await self._context.indexed()
             run = await asyncio.to_thread(self._run, request.run)
             if run is None:
@@ -153,24 +158,31 @@ class RecoveryService(RecoveryServicer):
         return pb.InterruptedReply()
 
     async def Cancel(self, request: pb.CancelRequest, context: _Call) -> pb.CancelReply:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Cancel")
-        return pb.CancelReply()
+        return await _answer(context, self._cancel(request))
 
     async def _grant(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         if not request.run.run_id or not request.run.project:
             raise InvalidInput("a run needs a project and an id", hint="Give both in HoldRequest.run.")
         if request.epoch:
             lease = self._leases.renew(_trace(request.run), request.epoch)
-            return lease, pb.HoldReply(epoch=lease.epoch, generation=lease.generation, lease_s=self._leases.lease_s)
+            return lease, pb.HoldReply(
+                epoch=lease.epoch,
+                generation=lease.generation,
+                lease_s=self._leases.lease_s,
+                cancelled=lease.cancelled,
+            )
         # One at a time for each run: what the record says must still be so when the lease is granted.
-        turn = self._turns.setdefault((request.run.project, request.run.run_id), asyncio.Lock())
-        async with turn:
+        async with self._turn(request.run):
             return await self._grant_new(request)
+
+    def _turn(self, ref: pb.RunRef) -> asyncio.Lock:
+        return self._turns.setdefault((ref.project, ref.run_id), asyncio.Lock())
 
     async def _grant_new(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         await self._sweep()
         await self._context.indexed()
         run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
+        refuse_cancelled(run, request.if_finished)
         finished = run is not None and run.finished
         generation = run.generation if run else 0
         if finished and request.if_finished == "raise":
@@ -179,7 +191,7 @@ class RecoveryService(RecoveryServicer):
                 subject=f"run {request.run.run_id}",
                 hint='Use if_finished="return" to get its recorded answers, "new" to run it afresh, or another id.',
             )
-        if finished and request.if_finished == "new":
+        if run is not None and (finished or run.cancelled) and request.if_finished == "new":
             run, finished, generation = None, False, generation + 1
         holder = _holder(request.holder)
         wanted = Lease(
@@ -273,6 +285,23 @@ class RecoveryService(RecoveryServicer):
         await self._context.indexed()
         plan = await asyncio.to_thread(planned, self._context, self._leases, request.run)
         return pb.PlanReply(json=msgspec.json.encode(plan))
+
+    async def _cancel(self, request: pb.CancelRequest) -> pb.CancelReply:
+        self._context.activity()
+        async with self._turn(request.run):
+            await self._sweep()
+            await self._context.indexed()
+            run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
+            if run is None:
+                raise NotFound(
+                    "no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs."
+                )
+            if run.cancelled is not None:
+                return pb.CancelReply(log_seq=run.cancelled.log_seq, held=self._leases.cancel(run.trace_id))
+            payload = cancel_request(run, request.by, self._context.clock.wall_ns())
+            appended = await self._context.append(payload)
+            held = self._leases.cancel(run.trace_id)
+            return pb.CancelReply(log_seq=appended.first_seq, held=held)
 
     def _run(self, ref: pb.RunRef) -> RunHistory | None:
         return self._context.history.run(ref.project, ref.run_id, ref.generation)

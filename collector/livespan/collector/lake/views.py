@@ -53,7 +53,8 @@ WITH newest AS (
     SELECT * FROM records WHERE kind = 'settled'
     QUALIFY row_number() OVER (PARTITION BY {_RUN}, node_id ORDER BY log_seq DESC) = 1
 ), life AS (
-    SELECT {_RUN}, arg_max(lease_event, log_seq) = 'granted' AS running FROM records WHERE kind = 'lease' GROUP BY ALL
+    SELECT {_RUN}, arg_max(lease_event, log_seq) = 'granted' AS running FROM records
+    WHERE kind = 'lease' AND lease_event <> 'cancelled' GROUP BY ALL
 )
 SELECT
     own.* EXCLUDE (newest_try) REPLACE (
@@ -95,7 +96,9 @@ WITH told AS (
         max(attempt) AS attempts,
         min(started_at) AS started_at,
         max(ended_at) AS last_at,
-        arg_max(lease_event, log_seq) FILTER (kind = 'lease') AS lease_event,
+        arg_max(lease_event, log_seq) FILTER (kind = 'lease' AND lease_event <> 'cancelled') AS lease_event,
+        count(*) FILTER (kind = 'lease' AND lease_event = 'cancelled') > 0 AS cancelled,
+        arg_max(json_extract_string(attributes, '$."enduser.id"'), log_seq) FILTER (kind = 'attempt') AS user_id,
         max(epoch) FILTER (kind = 'lease' AND lease_event = 'granted') AS granted_epoch,
         arg_max(status, log_seq) FILTER (kind = 'ended' AND root) AS root_status,
         arg_max(epoch, log_seq) FILTER (kind = 'ended' AND root) AS root_epoch,
@@ -117,6 +120,7 @@ WITH told AS (
         CASE
             WHEN foreign_only THEN CASE WHEN foreign_failed > 0 THEN 'failed' ELSE 'done' END
             WHEN root_status = 'SUCCESS' THEN 'done'
+            WHEN cancelled THEN 'cancelled'
             WHEN root_status = 'FAILED' AND coalesce(granted_epoch, 0) <= root_epoch
                 THEN CASE WHEN in_doubt > 0 THEN 'in_doubt' ELSE 'failed' END
             WHEN lease_event = 'granted' THEN 'running'
@@ -125,9 +129,10 @@ WITH told AS (
         END AS status
     FROM told LEFT JOIN counted USING ({_RUN})
 )
-SELECT run_id, project, generation, session, coalesce(tags, '{{}}') AS tags, status, coalesce(nodes, 0) AS nodes,
-    coalesce(effects, 0) AS effects, coalesce(in_doubt, 0) AS in_doubt, coalesce(conflicts, 0) AS conflicts,
-    coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens, attempts, started_at,
+SELECT run_id, project, generation, session, user_id, coalesce(tags, '{{}}') AS tags, status,
+    coalesce(nodes, 0) AS nodes, coalesce(effects, 0) AS effects, coalesce(in_doubt, 0) AS in_doubt,
+    coalesce(conflicts, 0) AS conflicts, coalesce(input_tokens, 0) AS input_tokens,
+    coalesce(output_tokens, 0) AS output_tokens, attempts, started_at,
     CASE WHEN foreign_only THEN last_at WHEN status IN ('done', 'failed') THEN root_ended_at END AS ended_at,
     generation = max(generation) OVER (PARTITION BY project, run_id) AS newest
 FROM judged"""  # noqa: S608  # as above

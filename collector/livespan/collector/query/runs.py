@@ -63,7 +63,11 @@ def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generat
         is_held = _is_held(found[0], held)
         nodes = _nodes(reading, found[0], is_held=is_held)
     summary = _summary(found[0], is_held=is_held)
-    detail = RunDetail(**msgspec.structs.asdict(summary), attempts=count_of(found[0], "attempts"))
+    detail = RunDetail(
+        **msgspec.structs.asdict(summary),
+        attempts=count_of(found[0], "attempts"),
+        user=text_of(found[0], "user_id"),
+    )
     return ShownRun(run=detail, nodes=nodes)
 
 

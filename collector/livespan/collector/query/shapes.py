@@ -46,9 +46,11 @@ class RunDetail(RunSummary, frozen=True):
 
     Attributes:
         attempts: how many lives it has had, those that recorded no call included.
+        user: on whose behalf its newest life was started, where the program said so; "" = it did not.
     """
 
     attempts: int
+    user: str = ""
 
 
 class ShownError(msgspec.Struct, frozen=True):

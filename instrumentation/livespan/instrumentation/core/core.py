@@ -6,9 +6,10 @@
               |                        |
     ended, settled done: Answer        its id was issued by an answer this life has seen,
     started, cancelled, ended the        and nothing left in its scope bears that id: Live
-      run; a read: Live, next try      its scope has nothing left to claim: Live
-      an effect: Fail -> InDoubt       its scope has a gap (a read, or no effect is left): Live
-                 Retry -> Live, same   else: Divergence
+      run, to be tried again:          its scope has nothing left to claim: Live
+      a read: Live, next try           its scope has a gap (a read, or no effect is left): Live
+      an effect: Fail -> InDoubt       else: Divergence
+                 Retry -> Live, same
                           idempotency key
                  Probe -> Doubt -> settle -> Answer or Live
 
@@ -159,6 +160,19 @@ class Core:
         if verdict is Verdict.DOUBT:
             return self._doubtful(recorded, live, now_ns)
         return live
+
+    def again(self, live: Live) -> Live:
+        """Return the next try of a call whose last one failed and is to be tried again.
+
+        Raises:
+            Stop: whatever stopped the run meanwhile.
+        """
+        if self._stops:
+            self._raise_again()
+        number = live.try_number + 1
+        node = node_id(self.trace, live.key, number)
+        inside = live.inside.parent.inside(live.key, node) if live.inside.parent is not None else live.inside
+        return msgspec.structs.replace(live, node_id=node, try_number=number, inside=inside, earlier=None)
 
     def settle(self, doubt: Doubt, found: Any) -> Answer | Live:
         """Go on after a probe that returned `found`, once the settled record is written.

@@ -62,6 +62,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         started_ns, ended_ns: wall time; 0 = unknown.
         not_done: its error said that the effect did not happen.
         conflict: it was settled one way and an end that arrived later says another.
+        retry_after_s: it failed and its policy asks again, so long after `ended_ns`; the program never saw its error.
+            None: its outcome, whatever it is, is the call's.
         unrecordable: it succeeded, and its result could not be recorded.
         issued: ids of the calls that its answer, a model's, asked for.
         output, error: whatever the caller needs to give the outcome back; the core hands them on
@@ -83,6 +85,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     not_done: bool = False
     conflict: bool = False
     unrecordable: bool = False
+    retry_after_s: float | None = None
     order: int = 0
     ended_order: int = 0
     started_ns: int = 0
@@ -160,10 +163,14 @@ class History:
             return Verdict.ANSWER
         if recorded.settled is Settlement.NOT_DONE:
             return Verdict.AGAIN
-        if recorded.outcome is Outcome.FAILED and recorded.node_id not in self._again:
+        if (
+            recorded.outcome is Outcome.FAILED
+            and recorded.retry_after_s is None
+            and recorded.node_id not in self._again
+        ):
             return Verdict.ANSWER
-        # Started and no more, cancelled, or failed with the error that ended the run: its outcome
-        # is open.
+        # Started and no more, cancelled, failed with the error that ended the run, or failed and to
+        # be tried again: its outcome is open.
         return Verdict.DOUBT if effect and not recorded.not_done else Verdict.AGAIN
 
     def optional(self, recorded: Recorded) -> bool:
@@ -178,6 +185,16 @@ class History:
         """Return the number of the next try of a recorded call."""
         tries = self._more.get(key)
         return 1 + (max(r.try_number for r in tries) if tries else self.calls[key].try_number)
+
+    def failures(self, key: CallKey) -> int:
+        """Return how many tries of a call its policy has used up since the program last saw its error."""
+        known = self.calls.get(key)
+        tries = self._more.get(key) or ([known] if known is not None else [])
+        spent = 0
+        for one in sorted(tries, key=lambda r: r.try_number):
+            if one.outcome is Outcome.FAILED:
+                spent = 0 if one.retry_after_s is None else spent + 1
+        return spent
 
     def first_started_ns(self, key: CallKey) -> int:
         """Return when (wall time) a provider first saw the idempotency key of a recorded call."""

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not re-exported
 
 from livespan.instrumentation.decorators import InDoubtSetting
 from livespan.instrumentation.frameworks import tool_sites
+from livespan.instrumentation.masking import Mask
+from livespan.instrumentation.process_defaults import forget_process_defaults, say_process_defaults
 from livespan.proto.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["instrument", "uninstrument"]
 
@@ -43,6 +48,8 @@ def instrument(
     frameworks: Iterable[str] | None = None,
     effects: Mapping[str, bool] | None = None,
     in_doubt: Mapping[str, InDoubtSetting] | None = None,
+    mask: Mask | None = None,
+    tracer_provider: TracerProvider | None = None,
 ) -> tuple[str, ...]:
     """Hook frameworks, from now on and for the whole process. May be called again to say something else of the tools.
 
@@ -52,6 +59,7 @@ def instrument(
             itself.
         in_doubt: what to do, by tool name, where an earlier life started it and its outcome is not known: "fail" (the
             default), "retry", `Retry(within_s=...)`, or a probe `probe(key, **arguments)`.
+        mask, tracer_provider: of every run that does not say its own; see `run`.
 
     Returns:
         The names of the frameworks that are hooked.
@@ -73,6 +81,7 @@ def instrument(
                 "this framework is not known", subject=name, hint=f"Known are: {', '.join(_FRAMEWORKS)}."
             )
     tool_sites.configure(effects, in_doubt)
+    say_process_defaults(mask, tracer_provider)
     for name in names:
         instrumentor = _FRAMEWORKS[name].instrumentor()
         if instrumentor.is_instrumented_by_opentelemetry:
@@ -97,6 +106,7 @@ def uninstrument() -> None:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
     tool_sites.forget()
+    forget_process_defaults()
 
 
 def _installed(package: str) -> bool:

@@ -90,6 +90,8 @@ def _again(one: Try) -> str:
         return f"It was settled as not done ({one.settled_by or 'by hand'}): it is run."
     if one.not_done:
         return "It said that its effect did not happen: it is run again, under the same idempotency key."
+    if one.retried:
+        return f"It raised {one.error or 'an error'}, and its policy tries it again: it is run again."
     if one.status == "FAILED":
         return f"It raised {one.error or 'an error'}, which ended the run and was not dealt with: it is run again."
     if one.status == "CANCELLED":
@@ -106,7 +108,9 @@ def _conflict(one: Try) -> str:
 
 
 def _doubt(one: Try) -> str:
-    if one.status == "FAILED":
+    if one.retried:
+        happened = f"It raised {one.error or 'an error'} and was to be tried again; the effect may have happened."
+    elif one.status == "FAILED":
         happened = f"It raised {one.error or 'an error'}, which ended the run; the effect may have happened even so."
     elif one.status == "CANCELLED":
         happened = "It was cancelled while it ran; the effect may have happened even so."

@@ -103,6 +103,7 @@ def _unrecorded_scope(node_id: bytes, name: str, scope: str) -> Try:
         settled_by="",
         not_done=False,
         unrecordable=False,
+        retried=False,
         conflict=False,
         error="",
         order=0,

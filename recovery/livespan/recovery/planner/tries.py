@@ -24,6 +24,7 @@ class Try(msgspec.Struct, frozen=True):
         scope: where the call was made; of a scope its own path.
         status: RUNNING, SUCCESS, FAILED or CANCELLED.
         settled: "", "done" or "not_done"; `settled_by` says who settled it.
+        retried: it failed and its policy tries it again: the program never saw its error.
         order, ended_order: `log_seq` of its first record and of its end (0 = none).
     """
 
@@ -39,6 +40,7 @@ class Try(msgspec.Struct, frozen=True):
     settled_by: str
     not_done: bool
     unrecordable: bool
+    retried: bool
     conflict: bool
     error: str
     order: int
@@ -77,6 +79,7 @@ def _folded(run: RunHistory, newest: Record, started: Record | None) -> Try:
         settled_by=newest.text(names.SETTLED_BY),
         not_done=newest.flag(names.NOT_DONE),
         unrecordable=newest.flag(names.UNRECORDABLE),
+        retried=isinstance(newest.attributes.get(names.RETRY_AFTER_S), float),
         conflict=conflicts(run, newest),
         error=newest.text(names.ERROR_TYPE).rpartition(".")[2],
         order=first.log_seq,

@@ -61,7 +61,7 @@ class Verdicts:
             return Verdict.ANSWER
         if one.settled == "not_done":
             return Verdict.AGAIN
-        if one.status == "FAILED" and one.node_id not in self._again:
+        if one.status == "FAILED" and not one.retried and one.node_id not in self._again:
             return Verdict.ANSWER
         return Verdict.DOUBT if one.effect and not one.not_done else Verdict.AGAIN
 
