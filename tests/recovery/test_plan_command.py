@@ -193,6 +193,45 @@ def test_a_run_under_way_says_so_and_is_not_in_doubt(shared: LiveHome, capsys: p
     assert "under way in a living process" in plan["decisions"][0]["reason"]
 
 
+KILLED = """
+import os
+import livespan.instrumentation as ls
+
+@ls.step
+def think(what):
+    print("thinking", flush=True)
+    return what.upper()
+
+@ls.tool
+def charge(what):
+    print("charging", flush=True)
+    if os.environ.get("DIE"):
+        os.kill(os.getpid(), 9)
+    return "paid"
+
+with ls.run("killed"):
+    print(charge(think("a")), flush=True)
+"""
+
+
+def test_a_process_that_is_killed_in_an_effect_is_planned_settled_and_resumed(
+    shared: LiveHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = shared.program(KILLED, {"DIE": "1"})
+    assert (first.returncode, first.stdout) == (-9, "thinking\ncharging\n")
+    code, plan = planned(shared, capsys, "killed")
+    assert code == 5
+    assert [one["decision"] for one in plan["decisions"]] == ["REDO", "REUSE", "IN_DOUBT"]
+    assert "was interrupted in attempt 1" in plan["decisions"][0]["reason"]
+    [node] = plan["in_doubt"]
+    settled = ["resolve", "killed", node, "--done", '"paid before"', "--home", str(shared.home.root)]
+    assert run_command(livespan, settled) == 0
+    code, plan = planned(shared, capsys, "killed")
+    assert code == 0
+    assert [one["decision"] for one in plan["decisions"]] == ["REDO", "REUSE", "SKIP"]
+    assert shared.program(KILLED).stdout == "paid before\n", "nothing was run again"
+
+
 def test_a_cancelled_run_says_so(shared: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
     dying.add("b")
     with pytest.raises(RunStopped), shared.run("cancelled"):

@@ -295,6 +295,15 @@ def test_what_ran_inside_an_answered_call_is_no_branch_and_not_run_again() -> No
     assert plan.in_doubt == [node(3).hex()], "what may have happened concerns somebody all the same"
 
 
+def test_what_is_unfinished_deep_inside_an_answered_call_is_not_run_again_either() -> None:
+    writer = Writer()
+    spans = [call(writer, 1, effect=False, key="outer"), call(writer, 2, scope="/outer", effect=False, key="inner")]
+    spans += [call(writer, 3, scope="/inner", effect=False), scope(writer, "/inner/~worker.0"), ended(writer, 1)]
+    plan = planned(history(*spans))
+    assert decisions(plan)[node(3).hex()] is Decision.REUSE
+    assert [branch.scope for branch in plan.branches] == ["/"]
+
+
 @pytest.mark.parametrize(
     ("how", "late", "expected"),
     [

@@ -82,7 +82,7 @@ def _read(path: Path) -> Iterator[Broken]:
         yield Broken("it is not there")
     except Exception as error:  # noqa: BLE001  # the process's border: what damaged metadata leads to has no bounds
         first = str(error).strip().partition("\n")[0]
-        yield Broken(f"its footer cannot be read: {type(error).__name__}: {first}", path.stat().st_size)
+        yield Broken(f"its footer cannot be read: {type(error).__name__}: {first}", max(path.stat().st_size - 8, 0))
 
 
 def _main() -> None:
