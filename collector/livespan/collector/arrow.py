@@ -4,7 +4,8 @@ is written where, and why it is encoded as it is, is lake/parquet.py's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -18,11 +19,13 @@ __all__ = [
     "ArrowSchema",
     "ArrowTable",
     "ParquetFile",
+    "RowGroup",
     "arrow_schema",
     "arrow_table",
     "create_parquet",
     "files_relation",
     "read_parquet",
+    "row_groups",
 ]
 
 _pa: Final = cast("Any", _pyarrow)
@@ -92,6 +95,58 @@ def read_parquet(path: Path) -> ArrowTable:
         OSError, ValueError: it is no sound Parquet file (pyarrow's errors derive from these).
     """
     return cast("ArrowTable", _pq.ParquetFile(str(path)).read())
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One row group of a Parquet file: where it lies (bytes from the file's start), and its rows, or why they cannot be
+    read.
+    """
+
+    offset: int
+    rows: ArrowTable | None
+    failure: str = ""
+
+
+def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[RowGroup]:
+    """Read a file row group by row group, each page against its checksum, and hand out these columns; without any
+    named all are read and none handed out.
+
+    Raises:
+        OSError, ValueError: its footer cannot be read, so nothing else can.
+    """
+    file: Any = _pq.ParquetFile(str(path), page_checksum_verification=True)
+    try:
+        for index in range(file.metadata.num_row_groups):
+            group: Any = file.metadata.row_group(index)
+            kept: dict[str, Any] = {}
+            failed = False
+            for number in range(group.num_columns):
+                chunk = group.column(number)
+                name: str = chunk.path_in_schema
+                if columns is not None and name not in columns:
+                    continue
+                # Column by column: the place of the damage is known then, and a wide file is not in memory at once.
+                try:
+                    column = file.read_row_group(index, columns=[name]).column(0)
+                except (OSError, ValueError, ArrowError) as error:
+                    failed = True
+                    yield RowGroup(_start(chunk), None, f"column {name}: {_first_line(error)}")
+                else:
+                    if columns is not None:
+                        kept[name] = column
+            if not failed:
+                yield RowGroup(_start(group.column(0)), cast("ArrowTable", _pa.table(kept)))
+    finally:
+        file.close()
+
+
+def _start(chunk: Any) -> int:
+    return int(chunk.dictionary_page_offset or chunk.data_page_offset)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def files_relation(files: Sequence[Path], schema: ArrowSchema) -> object:

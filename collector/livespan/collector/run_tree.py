@@ -16,7 +16,7 @@ from typing import Final
 from livespan.collector.query.shapes import RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.render import Cell, Column, count, duration, moment, printable
 
-__all__ = ["COLUMNS", "STATUS_STYLES", "doubt_lines", "heading", "run_duration_ms", "tree_rows"]
+__all__ = ["COLUMNS", "STATUS_STYLES", "doubt_lines", "heading", "run_duration_ms", "tree_rows", "walk_tree"]
 
 COLUMNS: Final = (
     Column("NODE", elastic=True),
@@ -64,7 +64,7 @@ def heading(run: RunDetail) -> Iterator[str]:
 def tree_rows(shown: ShownRun) -> list[list[Cell]]:
     """Return the rows of the tree, a node a row, children under their parent in the order of their starts."""
     live = shown.run.status == "running"
-    return [_row(node, guides, live and node.attempt == shown.run.attempts) for node, guides in _walk(shown.nodes)]
+    return [_row(node, guides, live and node.attempt == shown.run.attempts) for node, guides in walk_tree(shown.nodes)]
 
 
 def doubt_lines(shown: ShownRun, flags: str = "") -> list[str]:
@@ -97,7 +97,7 @@ def run_duration_ms(run: RunSummary) -> float | None:
     return (datetime.fromisoformat(run.ended_at) - datetime.fromisoformat(run.started_at)).total_seconds() * 1000
 
 
-def _walk(nodes: Sequence[ShownNode]) -> Iterator[tuple[ShownNode, str]]:
+def walk_tree(nodes: Sequence[ShownNode]) -> Iterator[tuple[ShownNode, str]]:
     """Yield each node once with the lines that lead to it; a node whose parent is unknown stands at the top.
 
     No recursion: scopes may be nested deeper than Python's stack. Nodes that only lead to each other come last.

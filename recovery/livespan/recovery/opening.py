@@ -4,26 +4,24 @@ ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import msgspec
 
 from livespan.collector.history import RunHistory
 from livespan.proto import attributes as names
-from livespan.proto.errors import Damaged, NotFound
-from livespan.proto.ids import ROOT_SCOPE
 from livespan.proto.record import Large, Record, RecordKind
 from livespan.proto.v1.livespan_pb2 import Checkpoint, OpenReply, RecordedCalls, RunEnd
+from livespan.recovery.checkpoints import Content, newest_valid
 
-__all__ = ["open_replies"]
+__all__ = ["conflicts", "error_nodes", "open_replies", "status"]
 
 _BATCH: Final = 2000
 _Call: TypeAlias = tuple[Record, Record | None]
-_Content: TypeAlias = Callable[[Record, str], bytes]
 
 
-def open_replies(run: RunHistory, content: _Content) -> Iterator[OpenReply]:
+def open_replies(run: RunHistory, content: Content) -> Iterator[OpenReply]:
     """Yield the replies of `Open` for a run: calls first, in log order, then the rest in one."""
     calls = sorted(run.calls.values(), key=lambda call: (call[1] or call[0]).log_seq)
     for first in range(0, len(calls), _BATCH):
@@ -35,7 +33,7 @@ def open_replies(run: RunHistory, content: _Content) -> Iterator[OpenReply]:
     yield OpenReply(
         gaps=run.gaps,
         damaged=damaged,
-        ends=[RunEnd(nodes=_nodes(end), order=end.log_seq) for end in ends if end.failed],
+        ends=[RunEnd(nodes=error_nodes(end), order=end.log_seq) for end in ends if end.failed],
         ended_ns=ends[-1].ended_ns if ends else 0,
     )
 
@@ -55,7 +53,7 @@ def _columns(run: RunHistory, calls: list[_Call]) -> RecordedCalls:
         tool_call_id=_texts(firsts, names.TOOL_CALL_ID),
         occurrence=[record.number(names.OCCURRENCE) or 0 for record in firsts],
         try_number=[record.number(names.TRY) or 0 for record in firsts],
-        status=[_status(record) for record in newest],
+        status=[status(record) for record in newest],
         effect=_flags(firsts, names.EFFECT),
         settled=_texts(newest, names.SETTLED),
         not_done=_flags(newest, names.NOT_DONE),
@@ -67,7 +65,7 @@ def _columns(run: RunHistory, calls: list[_Call]) -> RecordedCalls:
         started_ns=[record.started_ns for record in firsts],
         order=[record.log_seq for record in newest],
         started_order=[record.log_seq for record in firsts],
-        conflict=[_conflicts(run, record) for record in newest],
+        conflict=[conflicts(run, record) for record in newest],
         ended_ns=[0 if record.kind is RecordKind.STARTED else record.ended_ns for record in newest],
     )
 
@@ -81,7 +79,7 @@ def _flags(records: list[Record], name: str) -> list[bool]:
     return [record.attributes.get(name) is True for record in records]
 
 
-def _conflicts(run: RunHistory, settled: Record) -> bool:
+def conflicts(run: RunHistory, settled: Record) -> bool:
     """Return whether an effect's own end, which came after it was settled, says otherwise than the settlement."""
     late = run.late_ends.get(settled.node_id)
     if late is None or settled.kind is not RecordKind.SETTLED:
@@ -91,11 +89,13 @@ def _conflicts(run: RunHistory, settled: Record) -> bool:
     return not late.failed
 
 
-def _nodes(end: Record) -> list[bytes]:
+def error_nodes(end: Record) -> list[bytes]:
+    """Return the tries whose error ended a life, by its root's end."""
     return [bytes.fromhex(node) for node in end.text(names.ERROR_NODE).split(",") if node]
 
 
-def _status(record: Record) -> str:
+def status(record: Record) -> str:
+    """Return how a call stands by its newest record: RUNNING, SUCCESS, FAILED or CANCELLED."""
     if record.kind is RecordKind.STARTED:
         return "RUNNING"
     if record.kind is RecordKind.SETTLED:
@@ -129,19 +129,15 @@ def _error(record: Record) -> bytes:
     return msgspec.json.encode(told)
 
 
-def _checkpoints(run: RunHistory, content: _Content) -> tuple[list[Checkpoint], list[str]]:
+def _checkpoints(run: RunHistory, content: Content) -> tuple[list[Checkpoint], list[str]]:
     """Return the newest valid checkpoint of each scope, and what was passed over on the way to it."""
     found: list[Checkpoint] = []
     damaged: list[str] = []
     for scope, records in run.checkpoints.items():
-        for record in records:
-            try:
-                state = content(record, "state")
-            except (Damaged, NotFound) as error:
-                damaged.append(
-                    f"checkpoint {record.text(names.CHECKPOINT_ID)} of scope {scope or ROOT_SCOPE}: {error.message}"
-                )
-                continue
+        chosen = newest_valid(records, content)
+        damaged += chosen.passed_over
+        record = chosen.record
+        if record is not None:
             found.append(
                 Checkpoint(
                     checkpoint_id=record.text(names.CHECKPOINT_ID),
@@ -150,8 +146,7 @@ def _checkpoints(run: RunHistory, content: _Content) -> tuple[list[Checkpoint], 
                     order=record.log_seq,
                     counters=record.text(names.CHECKPOINT_COUNTERS),
                     state_digest=record.text(names.STATE_DIGEST),
-                    state=state,
+                    state=chosen.state,
                 )
             )
-            break
     return found, damaged

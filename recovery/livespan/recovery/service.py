@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import grpc
 import grpc.aio
+import msgspec
 
 from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
@@ -33,8 +34,10 @@ from livespan.recovery.lease_counts import LeaseCounts
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
 from livespan.recovery.opening import open_replies
+from livespan.recovery.planning import planned
 from livespan.recovery.settling import settle_request
 from livespan.recovery.standing import standing_of
+from livespan.recovery.tail import tail_unknown
 
 __all__ = ["LeaseAdmission", "RecoveryService", "register"]
 
@@ -156,8 +159,7 @@ class RecoveryService(RecoveryServicer):
         return await _answer(context, self._resolve(request))
 
     async def Plan(self, request: pb.PlanRequest, context: _Call) -> pb.PlanReply:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Plan")
-        return pb.PlanReply()
+        return await _answer(context, self._plan(request))
 
     async def Interrupted(self, request: pb.InterruptedRequest, context: _Call) -> pb.InterruptedReply:
         return await _answer(context, self._interrupted(request))
@@ -242,7 +244,7 @@ class RecoveryService(RecoveryServicer):
             generation=generation,
             lease_s=self._leases.lease_s,
             finished=finished,
-            tail_unknown=_tail_unknown(run, request.holder.spool_id),
+            tail_unknown=tail_unknown(run, request.holder.spool_id),
         )
 
     async def _fetch(self, request: pb.FetchRequest) -> pb.FetchReply:
@@ -304,6 +306,13 @@ class RecoveryService(RecoveryServicer):
         await self._context.indexed()
         run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
         return standing_of(run, self._leases.holder(run.trace_id) if run else None)
+
+    async def _plan(self, request: pb.PlanRequest) -> pb.PlanReply:
+        self._context.activity()
+        await self._sweep_quietly()
+        await self._context.indexed()
+        plan = await asyncio.to_thread(planned, self._context, self._leases, request.run)
+        return pb.PlanReply(json=msgspec.json.encode(plan))
 
     async def _cancel(self, request: pb.CancelRequest) -> pb.CancelReply:
         self._context.activity()
@@ -404,16 +413,6 @@ def _trace(ref: pb.RunRef) -> bytes:
 
 def _holder(message: pb.Holder) -> ProcessId:
     return ProcessId(message.pid, message.start_time_ticks, message.boot_id, message.pid_namespace, message.host)
-
-
-def _tail_unknown(run: RunHistory | None, spool_id: str) -> bool:
-    """Return whether the last life ended without a word and the asker cannot have sent what that life's spool still
-    held.
-    """
-    if run is None or run.last_lease is None:
-        return False
-    told = lease_from_record(run.last_lease)
-    return told is not None and told[0] is not LeaseEvent.RELEASED and told[1].spool_id != spool_id
 
 
 async def _answer(context: _Call, work: Awaitable[_T]) -> _T:

@@ -7,6 +7,7 @@ files that cannot hold the run are not opened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import duckdb
@@ -63,12 +64,12 @@ class LakeReader:
 
     def content(self, files: Sequence[LakeFile], run_id: str, digest: str) -> bytes | None:
         """Return stored bytes by their digest, None where the run has none such. They are not checked here."""
-        return self._bytes(files, run_id, f"digest = {_text(digest)}")
+        rows = self._content(files, run_id, "bytes", f"digest = {_text(digest)}")
+        return _bytes(rows[0][0]) if rows else None
 
     def content_at(self, files: Sequence[LakeFile], run_id: str, log_seq: int, name: str) -> tuple[str, bytes] | None:
         """Return (digest, bytes) of what one record left, by attribute name."""
-        where = f"run_id = {_text(run_id)} AND log_seq = {log_seq} AND name = {_text(name)}"
-        rows = self._fetch(f"SELECT digest, bytes FROM ({_relation(files, run_id)}) WHERE {where} LIMIT 1")  # noqa: S608  # quoted by _text
+        rows = self._content(files, run_id, "digest, bytes", f"log_seq = {log_seq} AND name = {_text(name)}")
         return (str(rows[0][0]), _bytes(rows[0][1])) if rows else None
 
     def close(self) -> None:
@@ -82,10 +83,22 @@ class LakeReader:
         rows = self._fetch(f"SELECT {_COLUMNS} FROM ({source}) WHERE {where}")  # noqa: S608  # as above
         return [dict(zip(READ_COLUMNS, row, strict=True)) for row in rows]
 
-    def _bytes(self, files: Sequence[LakeFile], run_id: str, where: str) -> bytes | None:
-        where = f"run_id = {_text(run_id)} AND {where}"
-        rows = self._fetch(f"SELECT bytes FROM ({_relation(files, run_id)}) WHERE {where} LIMIT 1")  # noqa: S608  # as above
-        return _bytes(rows[0][0]) if rows else None
+    def _content(self, files: Sequence[LakeFile], run_id: str, columns: str, where: str) -> list[tuple[object, ...]]:
+        """Return the first row of `content` that fits; a file that cannot be read hides nothing that another holds."""
+        mine = [file for file in files if file.may_hold(run_id)]
+        try:
+            return self._first(mine, columns, f"run_id = {_text(run_id)} AND {where}")
+        except Damaged as damaged:
+            for file in mine:
+                with suppress(Damaged):
+                    rows = self._first([file], columns, f"run_id = {_text(run_id)} AND {where}")
+                    if rows:
+                        return rows
+            raise damaged from None
+
+    def _first(self, files: Sequence[LakeFile], columns: str, where: str) -> list[tuple[object, ...]]:
+        source = relation([file.path for file in files], CONTENT_COLUMNS)
+        return self._fetch(f"SELECT {columns} FROM ({source}) WHERE {where} LIMIT 1")  # noqa: S608  # quoted by _text
 
     def _fetch(self, sql: str) -> list[tuple[object, ...]]:
         try:
@@ -97,10 +110,6 @@ class LakeReader:
                 subject="lake",
                 hint="Run `livespan verify`; restore the file from a copy.",
             ) from error
-
-
-def _relation(files: Sequence[LakeFile], run_id: str) -> str:
-    return relation([file.path for file in files if file.may_hold(run_id)], CONTENT_COLUMNS)
 
 
 def _text(value: str) -> str:
