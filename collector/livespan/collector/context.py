@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from livespan.collector.history import History
 from livespan.collector.log.protocol import Appended
@@ -17,6 +17,9 @@ from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock
 from livespan.proto.home import Home
 from livespan.proto.record import Record
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 __all__ = ["Admission", "Append", "AppendHere", "Context", "OpenAdmission", "Protections"]
 
@@ -101,6 +104,9 @@ class Context:
         busy: each returns whether the collector must not leave as idle.
         status: what `Query.Status` says beside the collector's own; by name.
         closing: called, in reverse order, when the collector ends.
+        routes: of the HTTP port, where one is served (`serves_http`); a service adds its own in `register`. All but
+            the probes ask for the token.
+        serves_http: whether there will be an HTTP port; where there is none, nothing of Starlette need be imported.
     """
 
     home: Home
@@ -118,3 +124,5 @@ class Context:
     status: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
     starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+    serves_http: bool = False
+    routes: list[BaseRoute] = field(default_factory=list)

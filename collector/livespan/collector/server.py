@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
@@ -28,23 +28,27 @@ from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.reader import LakeReader
+from livespan.collector.listening import Guard, check_address
 from livespan.collector.log import Committer, FileLog, LogProtections, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.service import add_query_service
+from livespan.collector.readiness import reasons_not_ready
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
-from livespan.proto.errors import InvalidInput, Stop, Unavailable
+from livespan.proto.errors import Stop, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
+
+if TYPE_CHECKING:
+    from livespan.collector.http_server import HttpServer
 
 __all__ = ["Collector"]
 
 _LOOK_S: Final = 1.0
 _SERVICES: Final = "livespan.services"
-_LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
 
 class Collector:
@@ -53,7 +57,8 @@ class Collector:
     Args:
         home: which it serves alone.
         settings: what may be tuned.
-        grpc_address: host:port to listen on beside the unix socket, "" for nowhere.
+        grpc_address, http_address: host:port to listen on beside the unix socket, "" for nowhere.
+        guard: certificate and token of these two.
         socket: the unix socket's path; None: the home's own.
         runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
         clock, disk, faults, protections, log_protections: seams for tests.
@@ -65,6 +70,8 @@ class Collector:
         settings: CollectorSettings,
         *,
         grpc_address: str = "",
+        http_address: str = "",
+        guard: Guard | None = None,
         socket: Path | None = None,
         runtime_folder: Path | None = None,
         clock: Clock | None = None,
@@ -73,15 +80,14 @@ class Collector:
         protections: Protections | None = None,
         log_protections: LogProtections | None = None,
     ) -> None:
-        if grpc_address and not grpc_address.startswith(_LOOPBACK):
-            raise InvalidInput(
-                "only loopback addresses can be served: there is no TLS yet",
-                subject=grpc_address,
-                hint="Use --grpc 127.0.0.1:4317, or a unix socket on a shared volume.",
-            )
+        self._guard = guard or Guard()
+        for flag, address in (("--grpc", grpc_address), ("--http", http_address)):
+            if address:
+                check_address(address, self._guard, flag)
         self.home = home
         self.target = ""
         self.grpc_address = grpc_address
+        self.http_address = http_address
         self._settings = settings
         self._socket = socket
         self._runtime_folder = runtime_folder
@@ -92,6 +98,7 @@ class Collector:
         self._log_protections = log_protections or LogProtections()
         self._lock = HomeLock(home)
         self._active_s = time.monotonic()
+        self._http: HttpServer | None = None
         self._opened: list[Callable[[], None]] = []
         self._context: Context
 
@@ -134,6 +141,8 @@ class Collector:
         for closing in reversed(self._context.closing):
             await closing()
         await self._server.stop(1.0)
+        if self._http is not None:
+            await self._http.stop()
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
         await asyncio.to_thread(self._publisher.close)
@@ -183,6 +192,7 @@ class Collector:
             history=History(self._hot, reader, log),
             indexed=self._intake.indexed,
             activity=self._touch,
+            serves_http=bool(self.http_address),
         )
         add_trace_service(self._server, self._intake, self._touch)
         query = add_query_service(
@@ -235,9 +245,23 @@ class Collector:
             ) from error
         await self._server.start()
         os.chmod(path, 0o600)
+        if self.http_address:
+            await self._listen_http()
         self.target = target
-        self._lock.announce(target, self.grpc_address)
+        self._lock.announce(target, self.grpc_address, self.http_address)
         await self._health.serving(True)
+
+    async def _listen_http(self) -> None:
+        # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
+        from livespan.collector.http_server import HttpServer
+        from livespan.collector.probes import probe_routes
+
+        self._http = HttpServer(self.http_address, self._guard)
+        self.http_address = self._http.address
+        await self._http.start([*probe_routes(self._not_ready), *self._context.routes])
+
+    def _not_ready(self) -> Sequence[str]:
+        return reasons_not_ready(self._intake, self._hot, self._publisher)
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -266,6 +290,7 @@ class Collector:
             "home": str(self.home.root),
             "target": self.target,
             "grpc": self.grpc_address,
+            "http": self.http_address,
             "log_next_seq": self._log.next_seq,
             "acknowledged_records": self._intake.counts.acknowledged_records,
             "refused_requests": self._intake.counts.refused_requests,

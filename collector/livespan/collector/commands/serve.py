@@ -29,7 +29,10 @@ _EMBEDDED_IDLE_S = 600.0
     "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
 )
 @click.option(
-    "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only."
+    "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC, Query, Recovery."
+)
+@click.option(
+    "--http", "http_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/HTTP, /livez, /readyz."
 )
 @click.option(
     "--lease-s",
@@ -47,7 +50,13 @@ _EMBEDDED_IDLE_S = 600.0
 )
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
-    where: Where, socket: Path | None, grpc_address: str, lease_s: float, publish_s: float, embedded: bool
+    where: Where,
+    socket: Path | None,
+    grpc_address: str,
+    http_address: str,
+    lease_s: float,
+    publish_s: float,
+    embedded: bool,
 ) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
 
@@ -64,6 +73,7 @@ def serve(
         where.home,
         CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
         grpc_address=grpc_address,
+        http_address=http_address,
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
@@ -89,8 +99,9 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     if not quiet:
-        also = f" and {collector.grpc_address}" if collector.grpc_address else ""
-        print(f"livespan: serving {collector.home.root} on {collector.target}{also}", file=sys.stderr)
+        also = [collector.grpc_address, collector.http_address and f"http://{collector.http_address}"]
+        where = " and ".join(filter(None, [collector.target, *also]))
+        print(f"livespan: serving {collector.home.root} on {where}", file=sys.stderr)
     await collector.serve(leave)
     await collector.close()
     gc.unfreeze()  # libraries count what is left at the very end

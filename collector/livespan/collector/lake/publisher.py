@@ -52,6 +52,7 @@ class PublisherCounts:
     content_rows: int = 0
     unreadable_frames: int = 0
     failures: int = 0
+    failures_in_a_row: int = 0
     failure: str = ""
 
 
@@ -345,8 +346,10 @@ class Publisher:
             try:
                 self.publish_once()
                 self.counts.failure = ""
+                self.counts.failures_in_a_row = 0
             except Exception as error:  # noqa: BLE001  # the thread's border: told, counted, tried again
                 self.counts.failures += 1
+                self.counts.failures_in_a_row += 1
                 self.counts.failure = str(error)
                 self._hot.wait_for(lambda: self._closing, self._publish_s)
 
