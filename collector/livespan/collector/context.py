@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from livespan.collector.history import History
 from livespan.collector.log.protocol import Appended
@@ -125,4 +125,4 @@ class Context:
     starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     serves_http: bool = False
-    routes: list[BaseRoute] = field(default_factory=list)
+    routes: list[BaseRoute] = field(default_factory=cast("Callable[[], list[BaseRoute]]", list))

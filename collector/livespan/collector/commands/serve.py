@@ -62,7 +62,7 @@ def serve(
 
     \b
       livespan serve                            the default home, unix socket alone
-      livespan serve --grpc 127.0.0.1:4317      also for any OTLP/gRPC client
+      livespan serve --grpc 127.0.0.1:4317 --http 127.0.0.1:4318    also for any OTLP client
     """
     take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
