@@ -31,10 +31,12 @@ from livespan.collector.lake.reader import LakeReader
 from livespan.collector.listening import Guard, check_address
 from livespan.collector.log import Committer, FileLog, LogProtections, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
+from livespan.collector.otlp_receiver import Receiver
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
+from livespan.collector.room import Room
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
 from livespan.proto.errors import Stop, Unavailable
@@ -143,6 +145,7 @@ class Collector:
         await self._server.stop(1.0)
         if self._http is not None:
             await self._http.stop()
+        await self._receiver.close()
         await asyncio.to_thread(self._committer.close)
         await self._intake.settled()
         await asyncio.to_thread(self._publisher.close)
@@ -194,7 +197,8 @@ class Collector:
             activity=self._touch,
             serves_http=bool(self.http_address),
         )
-        add_trace_service(self._server, self._intake, self._touch)
+        self._receiver = Receiver(self._intake, Room(settings.queue_bytes), self._touch)
+        add_trace_service(self._server, self._receiver)
         query = add_query_service(
             self._server,
             QueryEngine(self._publisher),
@@ -254,11 +258,13 @@ class Collector:
     async def _listen_http(self) -> None:
         # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
         from livespan.collector.http_server import HttpServer
+        from livespan.collector.otlp_http import trace_route
         from livespan.collector.probes import probe_routes
 
         self._http = HttpServer(self.http_address, self._guard)
         self.http_address = self._http.address
-        await self._http.start([*probe_routes(self._not_ready), *self._context.routes])
+        traces = trace_route(self._receiver, self._settings.max_message_bytes)
+        await self._http.start([*probe_routes(self._not_ready), traces, *self._context.routes])
 
     def _not_ready(self) -> Sequence[str]:
         return reasons_not_ready(self._intake, self._hot, self._publisher)
