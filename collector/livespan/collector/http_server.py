@@ -2,7 +2,7 @@
 
     bind (the port is known) ─▶ start: requests are answered ─▶ stop: no new connection, a second for the last ones
 
-What may be bound, and who may ask, is decided elsewhere (listening.py, bearer.py).
+What may be bound is decided in listening.py, who may ask in http_gate.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from livespan.collector.http_gate import HttpGate
 from livespan.collector.listening import Guard, host_and_port
 from livespan.proto.errors import Unavailable
 
@@ -33,7 +34,7 @@ class HttpServer:
 
     Args:
         address: host:port, port 0 for a free one.
-        guard: certificate and key, where it is to speak TLS.
+        guard: certificate and key, where it is to speak TLS; the token that all but the probes ask for.
 
     Raises:
         Unavailable: the address cannot be listened on.
@@ -57,6 +58,8 @@ class HttpServer:
     async def start(self, routes: Sequence[BaseRoute]) -> None:
         """Serve routes, tried in this order."""
         application: ASGIApp = Starlette(routes=routes)
+        if self._guard.token:
+            application = HttpGate(application, self._guard.token)
         config = uvicorn.Config(
             application,
             http="h11",

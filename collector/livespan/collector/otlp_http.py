@@ -33,7 +33,7 @@ from livespan.collector.room import Share
 from livespan.proto.errors import HTTP_STATUS, Internal, InvalidInput, LivespanError
 from livespan.proto.rpc import status_code
 
-__all__ = ["TRACES_PATH", "Encoding", "status_response", "trace_route"]
+__all__ = ["TRACES_PATH", "Encoding", "discard", "encoding_of", "status_response", "trace_route"]
 
 TRACES_PATH: Final = "/v1/traces"
 _BODY_S: Final = 60.0
@@ -81,7 +81,7 @@ def trace_route(receiver: Receiver, limit_bytes: int) -> Route:
 
     async def export(request: Request) -> Response:
         # Who sent neither encoding is answered in the form that a person can read.
-        encoding = _encoding(request) or Encoding.JSON
+        encoding = encoding_of(request) or Encoding.JSON
         try:
             with receiver.room.share() as share:
                 unpack = _checked(request, encoding, limit_bytes)
@@ -90,12 +90,12 @@ def trace_route(receiver: Receiver, limit_bytes: int) -> Route:
         except ClientDisconnect:
             return Response(status_code=_GONE)  # nobody reads it
         except _Refused as refused:
-            await _discard(request, limit_bytes)
+            await discard(request, _DISCARDED_LIMITS * limit_bytes)
             return status_response(encoding, refused.http_status, refused.code, refused.error, refused.headers)
         except TooLarge as error:
             return status_response(encoding, _TOO_LARGE, _EXHAUSTED, error)
         except LivespanError as error:
-            await _discard(request, limit_bytes)
+            await discard(request, _DISCARDED_LIMITS * limit_bytes)
             headers = {"Retry-After": str(RETRY_S)} if is_retryable(error) else {}
             return status_response(encoding, HTTP_STATUS[error.kind], status_code(error.kind), error, headers)
         except Exception as error:  # noqa: BLE001  # a request's border: its sender is told, the others go on
@@ -123,7 +123,7 @@ def _checked(request: Request, encoding: Encoding, limit_bytes: int) -> Unpack |
     if request.method != "POST":
         error = InvalidInput(f"{request.method} is not what this path takes", hint="POST an ExportTraceServiceRequest.")
         raise _Refused(405, grpc.StatusCode.UNIMPLEMENTED, error, Allow="POST")
-    if _encoding(request) is None:
+    if encoding_of(request) is None:
         said = request.headers.get("content-type", "")
         error = InvalidInput(f"Content-Type {said!r} is not taken", hint=f"Use {' or '.join(Encoding)}.")
         raise _Refused(415, grpc.StatusCode.INVALID_ARGUMENT, error)
@@ -163,14 +163,14 @@ async def _body(request: Request, share: Share, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _discard(request: Request, limit_bytes: int) -> None:
+async def discard(request: Request, most_bytes: int) -> None:
     """Read what is still on its way and forget it: who is cut off while he sends does not see why he was refused."""
     seen = 0
     with suppress(TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: it was read to its end
         async with asyncio.timeout(_DISCARD_S), aclosing(_chunks(request)) as chunks:
             async for chunk in chunks:
                 seen += len(chunk)
-                if seen > _DISCARDED_LIMITS * limit_bytes:
+                if seen > most_bytes:
                     return
 
 
@@ -179,8 +179,9 @@ async def _chunks(request: Request) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-def _encoding(request: Request) -> Encoding | None:
+def encoding_of(request: Request) -> Encoding | None:
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """Return the encoding that a request's Content-Type names, None where OTLP has no such."""
     return Encoding(said) if said in set(Encoding) else None
 
 

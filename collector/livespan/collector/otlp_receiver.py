@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from livespan.collector.intake import Intake
 from livespan.collector.room import Room, Share
-from livespan.proto.errors import Closed, LivespanError, Unavailable
+from livespan.proto.errors import Closed, ErrorKind, LivespanError, Unavailable
 from livespan.proto.otlp import Refusal, Request
 
 __all__ = ["RETRY_S", "Receiver", "Taken", "Unpack", "as_status", "is_retryable", "retry_info"]
@@ -124,7 +124,7 @@ class Receiver:
 
 def is_retryable(error: LivespanError) -> bool:
     """Return whether the same request may be taken later."""
-    return isinstance(error, Unavailable)
+    return error.kind is ErrorKind.UNAVAILABLE
 
 
 def retry_info() -> RetryInfo:

@@ -2,7 +2,7 @@
 here they meet.
 
 start   lock the home ─▶ log ─▶ lake ─▶ services register ─▶ replay the log ─▶ publisher ─▶ listen ─▶ announce
-end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ services ─▶ committer ─▶ publish ─▶ log ─▶ unlock
+end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ committer ─▶ publish ─▶ services ─▶ ports ─▶ log ─▶ unlock
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
+from livespan.collector.bearer import BearerInterceptor
+from livespan.collector.bounded import finishes_within
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.health import Health
@@ -82,10 +84,10 @@ class Collector:
         protections: Protections | None = None,
         log_protections: LogProtections | None = None,
     ) -> None:
-        self._guard = guard or Guard()
+        self.guard = guard or Guard()
         for flag, address in (("--grpc", grpc_address), ("--http", http_address)):
             if address:
-                check_address(address, self._guard, flag)
+                check_address(address, self.guard, flag)
         self.home = home
         self.target = ""
         self.grpc_address = grpc_address
@@ -129,26 +131,45 @@ class Collector:
                 if self._is_idle():
                     return
 
-    async def close(self) -> None:
-        """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
+    async def close(self) -> bool:
+        """Refuse new requests, publish what is there, and leave the home.
+
+        Returns whether all is published. Where that is not so after `drain_s`, the disk is slow or hangs: a thread is
+        still at it and holds what is open, so the process should end now. Nothing is lost: the log has it.
+        """
         self._lock.withdraw()
         try:
-            await self._wind_down()
-        finally:
+            finished = await self._wind_down()
+        except BaseException:
             self._close_opened()
+            raise
+        if finished:
+            self._close_opened()
+        return finished
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self) -> bool:
+        """Publish while both ports still answer, with "later" to who would append, and close all; see `close`."""
+        until_s = time.monotonic() + self._settings.drain_s
         self._intake.close()
         await self._health.serving(False)
+        finished = await finishes_within(self._settings.drain_s, self._committer.close)
+        if finished:
+            await self._intake.settled()
+            try:
+                finished = await finishes_within(until_s - time.monotonic(), self._publisher.close)
+            finally:
+                await self._leave_ports()
+        else:
+            await self._leave_ports()
+        return finished
+
+    async def _leave_ports(self) -> None:
         for closing in reversed(self._context.closing):
             await closing()
         await self._server.stop(1.0)
         if self._http is not None:
             await self._http.stop()
         await self._receiver.close()
-        await asyncio.to_thread(self._committer.close)
-        await self._intake.settled()
-        await asyncio.to_thread(self._publisher.close)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -182,7 +203,7 @@ class Collector:
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
         self._intake = Intake(self._committer, self._hot)
-        self._server = _grpc_server(settings.max_message_bytes)
+        self._server = _grpc_server(settings.max_message_bytes, self.guard.token)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         self._context = Context(
             home=self.home,
@@ -240,7 +261,7 @@ class Collector:
             self._server.add_insecure_port(target)
             if self.grpc_address:
                 host = self.grpc_address.rpartition(":")[0]
-                self.grpc_address = f"{host}:{self._server.add_insecure_port(self.grpc_address)}"
+                self.grpc_address = f"{host}:{self._add_port(self.grpc_address)}"
         except RuntimeError as error:
             raise Unavailable(
                 "the address cannot be listened on",
@@ -255,13 +276,20 @@ class Collector:
         self._lock.announce(target, self.grpc_address, self.http_address)
         await self._health.serving(True)
 
+    def _add_port(self, address: str) -> int:
+        certificate, key = self.guard.certificate, self.guard.key
+        if certificate is None or key is None:
+            return self._server.add_insecure_port(address)
+        pair = (key.read_bytes(), certificate.read_bytes())
+        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+
     async def _listen_http(self) -> None:
         # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
         from livespan.collector.http_server import HttpServer
         from livespan.collector.otlp_http import trace_route
         from livespan.collector.probes import probe_routes
 
-        self._http = HttpServer(self.http_address, self._guard)
+        self._http = HttpServer(self.http_address, self.guard)
         self.http_address = self._http.address
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
         await self._http.start([*probe_routes(self._not_ready), traces, *self._context.routes])
@@ -309,13 +337,20 @@ class Collector:
             self._opened.pop()()
 
 
-def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:
+def _grpc_server(max_message_bytes: int, token: str) -> grpc.aio.Server:
     untyped: Any = grpc.aio  # its stub leaves the interceptors' types open
     server: grpc.aio.Server = untyped.server(
+        interceptors=[BearerInterceptor(token)] if token else None,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),
-        ]
+            # A client behind a NAT or a load balancer is found dead within a minute; one that pings is no attacker.
+            ("grpc.keepalive_time_ms", 40_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.max_ping_strikes", 0),
+        ],
     )
     return server

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from livespan.proto.access import NO_ACCESS, Access, access_from
 from livespan.proto.errors import InvalidInput
 from livespan.proto.home import Home, default_home
 
@@ -25,7 +26,8 @@ class AgentSettings:
 
     Attributes:
         home: where the spool lies.
-        endpoint: gRPC target of a collector that runs elsewhere; "" = the home's own, started when it is needed.
+        endpoint: target of a collector that runs elsewhere (https:// before it: TLS); "" = the home's own, started
+            when it is needed.
         project: names the user's program; part of a run's identity.
         run_id: of a run that is opened without `run()`; "" = an automatic one.
         in_doubt: policy of effects that say nothing themselves, by tool name; "" names the default.
@@ -35,6 +37,7 @@ class AgentSettings:
             while the lease
             lives (then promise 3 holds only for restarts that reach this home).
         unreachable_s: how long an effect waits for the collector before that.
+        access: certificate and headers for a collector that runs elsewhere.
     """
 
     home: Home
@@ -46,6 +49,7 @@ class AgentSettings:
     spool_max_bytes: int = 256 * _MIB
     on_unreachable: Unreachable = "fail"
     unreachable_s: float = 10.0
+    access: Access = NO_ACCESS
 
 
 def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSettings:
@@ -64,21 +68,12 @@ def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSetting
         in_doubt=_policies(env.get("LIVESPAN_IN_DOUBT", "")),
         budget_ms=_number(env, "LIVESPAN_BUDGET_MS", 50.0),
         spool_max_bytes=int(_number(env, "LIVESPAN_SPOOL_MAX_BYTES", 256 * _MIB)),
+        access=access_from(env),
     )
 
 
 def target(endpoint: str) -> str:
-    """Return a gRPC target for what users write: http://host:4317, host:4317 or unix:/path.
-
-    Raises:
-        InvalidInput: it asks for TLS.
-    """
-    if endpoint.startswith("https://"):
-        raise InvalidInput(
-            "TLS is not supported yet",
-            subject="LIVESPAN_ENDPOINT",
-            hint="Use a unix socket or a loopback address, http://127.0.0.1:4317.",
-        )
+    """Return a target for what users write: https://host:4317, http://host:4317, host:4317 or unix:/path."""
     return endpoint.removeprefix("http://").rstrip("/")
 
 

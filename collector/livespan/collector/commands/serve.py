@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livespan.collector.guard_options import guard_options
+from livespan.collector.listening import Guard
 from livespan.collector.options import Where, where_options
 from livespan.proto.scheduling import take_turns
 
@@ -25,6 +27,7 @@ _EMBEDDED_IDLE_S = 600.0
 
 @click.command()
 @where_options
+@guard_options
 @click.option(
     "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
 )
@@ -51,6 +54,7 @@ _EMBEDDED_IDLE_S = 600.0
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where,
+    guard: Guard,
     socket: Path | None,
     grpc_address: str,
     http_address: str,
@@ -63,6 +67,8 @@ def serve(
     \b
       livespan serve                            the default home, unix socket alone
       livespan serve --grpc 127.0.0.1:4317 --http 127.0.0.1:4318    also for any OTLP client
+
+    Addresses that others can reach are served only with TLS and a token (--tls-cert, --tls-key, --token-file).
     """
     take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
@@ -74,6 +80,7 @@ def serve(
         CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
         grpc_address=grpc_address,
         http_address=http_address,
+        guard=guard,
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
@@ -99,9 +106,12 @@ async def run_collector(collector: Collector, *, quiet: bool = False) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     if not quiet:
-        also = [collector.grpc_address, collector.http_address and f"http://{collector.http_address}"]
+        scheme = "https" if collector.guard.has_tls else "http"
+        also = [collector.grpc_address, collector.http_address and f"{scheme}://{collector.http_address}"]
         where = " and ".join(filter(None, [collector.target, *also]))
         print(f"livespan: serving {collector.home.root} on {where}", file=sys.stderr)
     await collector.serve(leave)
-    await collector.close()
+    if not await collector.close():
+        print("livespan: left with records that are not published; the log has them", file=sys.stderr, flush=True)
+        os._exit(0)  # a thread hangs in the disk, and would keep the process
     gc.unfreeze()  # libraries count what is left at the very end
