@@ -9,6 +9,7 @@ import base64
 import gzip
 import http.client
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -28,7 +29,7 @@ from livespan.collector.otlp_service import EXPORT_METHOD
 
 __all__ = ["Answer", "Grpc", "Http", "Transport", "as_json", "request", "span"]
 
-_IDS = {"traceId", "spanId", "parentSpanId"}
+_ID = re.compile(r'("(?:trace|span|parentSpan)Id": ")([^"]*)')
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -76,18 +77,8 @@ def request(*spans: Span) -> bytes:
 def as_json(payload: bytes) -> Any:
     """Return a request as OTLP's JSON: ProtoJSON, but ids in hex and enums as numbers."""
     message = ExportTraceServiceRequest.FromString(payload)
-    return _with_hex_ids(json_format.MessageToDict(message, use_integers_for_enums=True))
-
-
-def _with_hex_ids(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_hex_ids(each) for each in cast("list[Any]", value)]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: base64.b64decode(each).hex() if name in _IDS else _with_hex_ids(each)
-        for name, each in cast("dict[str, Any]", value).items()
-    }
+    text = json_format.MessageToJson(message, use_integers_for_enums=True)
+    return json.loads(_ID.sub(lambda found: found[1] + base64.b64decode(found[2]).hex(), text))
 
 
 class Grpc:
@@ -111,8 +102,7 @@ class Grpc:
 
     @staticmethod
     def _refused(call: grpc.Call) -> Answer:
-        pairs = cast("tuple[tuple[str, str | bytes], ...]", call.trailing_metadata() or ())
-        trailers = {key: value for key, value in pairs if isinstance(value, bytes)}
+        trailers = {key: value for key, value in call.trailing_metadata() or () if isinstance(value, bytes)}
         packed = trailers.get("grpc-status-details-bin")
         retry_s = _retry_s(Status.FromString(packed)) if packed else None
         return Answer(call.code().name, retry_s=retry_s, message=call.details() or "", trailers=trailers)
