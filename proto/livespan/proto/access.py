@@ -11,25 +11,11 @@ has it. Nothing of this goes over a unix socket: its file mode is what guards it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Final
 
-import grpc
-from opentelemetry.util.re import parse_env_headers
-
-from livespan.proto.errors import InvalidInput
-
-if TYPE_CHECKING:
-    _UnaryUnary: TypeAlias = grpc.UnaryUnaryClientInterceptor[Any, Any]
-    _UnaryStream: TypeAlias = grpc.UnaryStreamClientInterceptor[Any, Any]
-    _StreamUnary: TypeAlias = grpc.StreamUnaryClientInterceptor[Any, Any]
-    _StreamStream: TypeAlias = grpc.StreamStreamClientInterceptor[Any, Any]
-else:  # they are generic for type checkers alone
-    _UnaryUnary, _UnaryStream = grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
-    _StreamUnary, _StreamStream = grpc.StreamUnaryClientInterceptor, grpc.StreamStreamClientInterceptor
-
-__all__ = ["NO_ACCESS", "Access", "access_from", "with_headers"]
+__all__ = ["NO_ACCESS", "Access", "access_from"]
 
 _AUTHORIZATION: Final = "authorization"
 _SIGNAL: Final = "OTEL_EXPORTER_OTLP_TRACES_"
@@ -48,84 +34,26 @@ class Access:
     certificate: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return what a TLS channel is made with.
-
-        Raises:
-            InvalidInput: the certificate cannot be read.
-        """
-        if not self.certificate:
-            return grpc.ssl_channel_credentials()
-        try:
-            with open(self.certificate, "rb") as file:
-                return grpc.ssl_channel_credentials(root_certificates=file.read())
-        except OSError as error:
-            raise InvalidInput(
-                f"the certificate cannot be read ({error.strerror})",
-                subject=self.certificate,
-                hint="Set OTEL_EXPORTER_OTLP_CERTIFICATE to a PEM file.",
-            ) from error
-
 
 NO_ACCESS: Final = Access()
 
 
 def access_from(environment: Mapping[str, str]) -> Access:
     """Read what a client shows from the environment."""
-    headers = dict(parse_env_headers(_either(environment, "HEADERS"), liberal=True))
+    headers = _parsed(_either(environment, "HEADERS"))
     token = environment.get("LIVESPAN_TOKEN", "").strip()
     if token:
         headers.setdefault(_AUTHORIZATION, f"Bearer {token}")
     return Access(_either(environment, "CERTIFICATE"), tuple(sorted(headers.items())))
 
 
-def with_headers(channel: grpc.Channel, headers: tuple[tuple[str, str], ...]) -> grpc.Channel:
-    """Return a channel that sends headers with every call, whatever it is made of."""
-    untyped: Any = grpc  # its stub leaves the interceptors' types open
-    return untyped.intercept_channel(channel, _Headers(headers)) if headers else channel
-
-
 def _either(environment: Mapping[str, str], name: str) -> str:
     return environment.get(_SIGNAL + name) or environment.get(_GENERAL + name, "")
 
 
-class _Details(NamedTuple):
-    method: str
-    timeout: float | None
-    metadata: Sequence[tuple[str, str | bytes]] | None
-    credentials: grpc.CallCredentials | None
-    wait_for_ready: bool | None
-    compression: grpc.Compression | None
+def _parsed(text: str) -> dict[str, str]:
+    if not text:
+        return {}
+    from opentelemetry.util.re import parse_env_headers  # it is for those who have headers: `--help` has none
 
-
-class _Headers(_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream):
-    """Adds headers; gRPC has one interceptor for each of the four shapes of a call."""
-
-    def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
-        self._headers = headers
-
-    def intercept_unary_unary(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
-        return continuation(self._details(client_call_details), request)
-
-    def intercept_unary_stream(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
-        return continuation(self._details(client_call_details), request)
-
-    def intercept_stream_unary(
-        self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        return continuation(self._details(client_call_details), request_iterator)
-
-    def intercept_stream_stream(
-        self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        return continuation(self._details(client_call_details), request_iterator)
-
-    def _details(self, details: Any) -> _Details:
-        return _Details(
-            details.method,
-            details.timeout,
-            [*(details.metadata or ()), *self._headers],
-            details.credentials,
-            details.wait_for_ready,
-            details.compression,
-        )
+    return dict(parse_env_headers(text, liberal=True))

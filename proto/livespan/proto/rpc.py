@@ -10,7 +10,8 @@ from typing import Final, cast
 import grpc
 
 from livespan.proto import errors
-from livespan.proto.access import NO_ACCESS, Access, with_headers
+from livespan.proto.access import NO_ACCESS, Access
+from livespan.proto.credentials import channel_credentials, with_headers
 from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanError, Stop, Unavailable
 from livespan.proto.v1.livespan_pb2 import ErrorDetail
 
@@ -104,7 +105,7 @@ def open_channel(target: str, access: Access = NO_ACCESS) -> grpc.Channel:
         InvalidInput: the certificate that `access` names cannot be read.
     """
     if target.startswith(_TLS):
-        secure = grpc.secure_channel(target.removeprefix(_TLS), access.channel_credentials(), options=_CHANNEL_OPTIONS)
+        secure = grpc.secure_channel(target.removeprefix(_TLS), channel_credentials(access), options=_CHANNEL_OPTIONS)
         return with_headers(secure, access.headers)
     plain = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
     return plain if target.startswith("unix:") else with_headers(plain, access.headers)
