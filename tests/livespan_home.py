@@ -72,6 +72,7 @@ class Inside:
         self._leave = asyncio.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self.published: bool | None = None
         self._thread = threading.Thread(target=self._run, name="test-collector")
         self._thread.start()
         assert self._ready.wait(30)
@@ -107,10 +108,14 @@ class Inside:
 
         return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(20)
 
+    def leave(self) -> None:
+        """Begin to end as SIGTERM does; `published` says how it went, once it has `ended`."""
+        self.loop.call_soon_threadsafe(self._leave.set)
+
     def stop(self) -> None:
         """End it as SIGTERM does."""
         if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._leave.set)
+            self.leave()
             self._thread.join(30)
             assert not self._thread.is_alive()
 
@@ -130,7 +135,7 @@ class Inside:
             return
         self._ready.set()
         await self.collector.serve(self._leave)
-        await self.collector.close()
+        self.published = await self.collector.close()
 
 
 class LiveHome:

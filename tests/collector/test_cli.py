@@ -312,7 +312,6 @@ def test_a_collector_that_does_not_answer_is_unavailable(capsys: pytest.CaptureF
     code, out, err = run(capsys, "runs", "list", "--endpoint", f"unix:{tmp_path}/nobody.sock", "-o", "json")
     assert (code, out) == (4, "")
     assert "no collector answers" in err
-    assert run(capsys, "runs", "list", "--endpoint", "https://collector:4317")[0] == 2
 
 
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:

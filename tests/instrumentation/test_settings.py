@@ -42,7 +42,6 @@ def test_a_relative_home_is_made_absolute_at_once(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("LIVESPAN_ENDPOINT", "https://collector:4317"),
         ("LIVESPAN_IN_DOUBT", "charge=maybe"),
         ("LIVESPAN_IN_DOUBT", "charge"),
         ("LIVESPAN_BUDGET_MS", "fast"),

@@ -15,6 +15,7 @@ import msgspec
 
 from livespan.collector.clock_checks import check_clocks, collector_clock
 from livespan.collector.render import duration
+from livespan.proto.access import NO_ACCESS, Access
 from livespan.proto.clock import wall_ns
 from livespan.proto.errors import LivespanError, Stop
 from livespan.proto.finding import Finding
@@ -42,8 +43,8 @@ def check(home: Home) -> Iterable[Finding]:
     yield from _collector(home)
 
 
-def check_collector(target: str) -> Iterator[Finding]:
-    """Yield what the collector at a gRPC target says of itself."""
+def check_collector(target: str, access: Access = NO_ACCESS) -> Iterator[Finding]:
+    """Yield what the collector at a target says of itself; `access` is shown to one that runs elsewhere."""
     # grpc costs 70 ms; a doctor of a home that is not served need not pay.
     import grpc
 
@@ -51,7 +52,7 @@ def check_collector(target: str) -> Iterator[Finding]:
     from livespan.proto.v1.livespan_pb2 import StatusRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
-    with open_channel(target) as channel:
+    with open_channel(target, access) as channel:
         before_ns = wall_ns()
         try:
             reply = QueryStub(channel).Status(StatusRequest(), timeout=_STATUS_TIMEOUT_S)

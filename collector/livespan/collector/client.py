@@ -38,7 +38,7 @@ def open_target(where: Where) -> Generator[grpc.Channel]:
         Unavailable: no collector answers.
     """
     target = where.endpoint or ensure(where.existing_home())
-    with open_channel(target) as channel:
+    with open_channel(target, where.access) as channel:
         try:
             yield channel
         except grpc.RpcError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from livespan.collector.history import History
 from livespan.collector.log.protocol import Appended, Faults
@@ -19,6 +19,9 @@ from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock
 from livespan.proto.home import Home
 from livespan.proto.record import Record
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 __all__ = ["Admission", "Append", "AppendHere", "Context", "OpenAdmission", "Protections"]
 
@@ -106,6 +109,9 @@ class Context:
         status: what `Query.Status` says beside the collector's own; by name.
         closing: called, in reverse order, when the collector ends.
         metrics: asked at each scrape; a service adds its sources.
+        routes: of the HTTP port, where one is served (`serves_http`); a service adds its own in `register`. All but
+            the probes ask for the token.
+        serves_http: whether there will be an HTTP port; where there is none, nothing of Starlette need be imported.
     """
 
     home: Home
@@ -126,3 +132,5 @@ class Context:
     starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
     metrics: Metrics = field(default_factory=Metrics)
+    serves_http: bool = False
+    routes: list[BaseRoute] = field(default_factory=cast("Callable[[], list[BaseRoute]]", list))

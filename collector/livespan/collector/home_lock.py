@@ -64,11 +64,11 @@ class HomeLock:
                 ) from None
             return
 
-    def announce(self, target: str, grpc: str) -> None:
+    def announce(self, target: str, grpc: str, http: str = "") -> None:
         """Say where the collector listens; readers see the old text or the new one, never half."""
         me = this_process()
         address = Address(
-            me.pid, me.start_time_ticks, me.boot_id, me.pid_namespace, me.host, PROTOCOL_VERSION, target, grpc
+            me.pid, me.start_time_ticks, me.boot_id, me.pid_namespace, me.host, PROTOCOL_VERSION, target, grpc, http
         )
         draft = self._home.address.with_suffix(".tmp")
         draft.write_bytes(msgspec.json.encode(address))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from livespan.collector.hot import HotTier
 from livespan.collector.log.committer import Committer, Outcome
@@ -27,6 +27,10 @@ __all__ = ["Intake", "IntakeCounts", "Tee"]
 
 Tee: TypeAlias = Callable[[Request, int, int, int], None]
 """Gets a request, its size in bytes, the first `log_seq` of its spans, and how many there are."""
+
+_MANY_RECORDS: Final = 4096
+_LARGE_BYTES: Final = 4 * 1024 * 1024
+"""Neither is passed by what a drain sends in one request."""
 
 
 class IntakeCounts:
@@ -127,17 +131,25 @@ class Intake:
             self.counts.refusals.add(RefusalReason.LEAVING)
             raise
 
-    def _admissible(self, request: Request) -> int:
-        """Return how many records a request has; raises where it cannot be taken now, or not at all."""
+    def admit(self) -> None:
+        """Return where something may be appended now.
+
+        Raises:
+            Unavailable: the collector is leaving, or has no room until it has published.
+        """
         if self._closed:
             self.counts.refusals.add(RefusalReason.LEAVING)
             raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
-        count = request.count()
-        if count == 0:
-            raise InvalidInput("a request without spans has nothing to append")
         if self._hot.full:
             self.counts.refusals.add(RefusalReason.HOT_TIER_FULL)
             raise Unavailable("the hot tier is full until the next publication", hint="Try again in a moment.")
+
+    def _admissible(self, request: Request) -> int:
+        """Return how many records a request has; raises where it cannot be taken now, or not at all."""
+        count = request.count()
+        if count == 0:
+            raise InvalidInput("a request without spans has nothing to append")
+        self.admit()
         return count
 
     def _resolve(self, future: asyncio.Future[Appended], request: Request, size_bytes: int, outcome: Outcome) -> None:
@@ -163,15 +175,30 @@ class Intake:
     def _index_next(self) -> None:
         """Index one frame and come back for the next, so that the loop serves others in between."""
         request, size_bytes, appended = self._to_index.popleft()
+        if appended.count > _MANY_RECORDS or size_bytes > _LARGE_BYTES:
+            # It would hold up effects and leases for a second; those behind it wait, so that one thread adds at a time.
+            adding = self._loop.run_in_executor(None, self._add, request, size_bytes, appended)
+            adding.add_done_callback(lambda done: self._after(appended, done))
+            return
         try:
-            self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
-            if self._tee is not None:
-                self._tee(request, size_bytes, appended.first_seq, appended.count)
+            self._add(request, size_bytes, appended)
         finally:
-            # Whatever a frame does to the tier, those behind it are indexed, and nobody waits for it for ever.
-            self._indexed_seq = appended.first_seq + appended.count
-            self._progress.set()
-            if self._to_index:
-                self._loop.call_soon(self._index_next)
-            else:
-                self._indexing = False
+            self._indexed(appended)
+
+    def _add(self, request: Request, size_bytes: int, appended: Appended) -> None:
+        self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        if self._tee is not None:
+            self._tee(request, size_bytes, appended.first_seq, appended.count)
+
+    def _after(self, appended: Appended, adding: asyncio.Future[None]) -> None:
+        self._indexed(appended)
+        adding.result()  # the loop's handler is told what a bug raised, as it is of a small frame
+
+    def _indexed(self, appended: Appended) -> None:
+        """Go on behind a frame: whatever it did to the tier, those behind it are indexed, and nobody waits for ever."""
+        self._indexed_seq = appended.first_seq + appended.count
+        self._progress.set()
+        if self._to_index:
+            self._loop.call_soon(self._index_next)
+        else:
+            self._indexing = False

@@ -9,6 +9,7 @@ def plan(where: Where, output: OutputForm) -> None: ...
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
-from livespan.proto.errors import InvalidInput, NotFound
+from livespan.proto.access import NO_ACCESS, Access, access_from
+from livespan.proto.errors import NotFound
 from livespan.proto.home import Home, default_home
 
 __all__ = ["OutputForm", "Where", "output_option", "where_options"]
@@ -41,13 +43,15 @@ class Where:
 
     Attributes:
         home: the home; not looked at where an endpoint is set.
-        endpoint: `host:port` or `unix:/path` of a collector that runs, "" for the home's own.
+        endpoint: `host:port`, `https://host:port` or `unix:/path` of a collector that runs, "" for the home's own.
         flags: the flags that say the same again, for commands that people are to paste.
+        access: what is shown to a collector that runs elsewhere.
     """
 
     home: Home
     endpoint: str
     flags: str = ""
+    access: Access = NO_ACCESS
 
     def existing_home(self) -> Home:
         """Return the home.
@@ -76,7 +80,7 @@ def where_options(command: Callable[Concatenate[Where, _P], _R]) -> Callable[_P,
 
     def with_where(home: Path | None, endpoint: str, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         root = (home or default_home()).expanduser().absolute()
-        where = Where(Home(root), _target(endpoint), _given_flags(home, endpoint))
+        where = Where(Home(root), _target(endpoint), _given_flags(home, endpoint), access_from(os.environ))
         return click.get_current_context().invoke(command, where, *args, **kwargs)
 
     wrapped = functools.update_wrapper(with_where, command)
@@ -85,7 +89,7 @@ def where_options(command: Callable[Concatenate[Where, _P], _R]) -> Callable[_P,
         envvar="LIVESPAN_ENDPOINT",
         default="",
         metavar="TARGET",
-        help="A collector that runs: host:port or unix:/path. [env: LIVESPAN_ENDPOINT]",
+        help="A collector that runs: host:port, https://host:port or unix:/path. [env: LIVESPAN_ENDPOINT]",
     )(wrapped)
     return click.option(  # type: ignore[return-value]  # click hands the callable through; its type does not say so
         "--home",
@@ -114,14 +118,8 @@ def _form(_context: click.Context, _parameter: click.Parameter, value: str) -> O
 
 
 def _target(endpoint: str) -> str:
-    """Return an endpoint as gRPC names targets.
-
-    Raises:
-        InvalidInput: it asks for TLS, which a collector does not speak yet.
-    """
+    """Return an endpoint as `open_channel` names targets."""
     text = endpoint.strip().rstrip("/")
-    if text.startswith("https://"):
-        raise InvalidInput("TLS is not supported yet", subject=endpoint, hint="Give host:port or unix:/path.")
     return text.removeprefix("http://").removeprefix("grpc://")
 
 

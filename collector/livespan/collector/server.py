@@ -2,7 +2,7 @@
 here they meet.
 
 start   lock the home ─▶ log ─▶ lake ─▶ services register ─▶ replay the log ─▶ publisher ─▶ listen ─▶ announce
-end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ services ─▶ committer ─▶ publish ─▶ log ─▶ unlock
+end     withdraw the address ─▶ refuse with UNAVAILABLE ─▶ committer ─▶ publish ─▶ services ─▶ ports ─▶ log ─▶ unlock
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
+from livespan.collector.bearer import BearerInterceptor
+from livespan.collector.bounded import finishes_within
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.forward.target import ForwardTarget
@@ -29,31 +31,35 @@ from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.reader import LakeReader
+from livespan.collector.listening import Guard, check_address
 from livespan.collector.log import Committer, FileLog, LogProtections, damage_facts, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.metrics.families import CollectorFamilies
 from livespan.collector.metrics.timed_disk import TimedDisk
 from livespan.collector.notices import Notices
+from livespan.collector.otlp_receiver import Receiver
 from livespan.collector.otlp_service import add_trace_service
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
+from livespan.collector.readiness import reasons_not_ready
+from livespan.collector.room import Room
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
-from livespan.proto.errors import InvalidInput, Stop, Unavailable
+from livespan.proto.errors import Stop, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
 
 if TYPE_CHECKING:
     from livespan.collector.forward.forwarder import Forwarder
+    from livespan.collector.http_server import HttpServer
 
 __all__ = ["Collector"]
 
 _LOOK_S: Final = 1.0
 _FORWARD_END_S: Final = 3.0
 _SERVICES: Final = "livespan.services"
-_LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
 
 class Collector:
@@ -62,7 +68,8 @@ class Collector:
     Args:
         home: which it serves alone.
         settings: what may be tuned.
-        grpc_address: host:port to listen on beside the unix socket, "" for nowhere.
+        grpc_address, http_address: host:port to listen on beside the unix socket, "" for nowhere.
+        guard: certificate and token of these two.
         forward: the user's own backend, which gets what was acknowledged.
         socket: the unix socket's path; None: the home's own.
         runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
@@ -75,6 +82,8 @@ class Collector:
         settings: CollectorSettings,
         *,
         grpc_address: str = "",
+        http_address: str = "",
+        guard: Guard | None = None,
         forward: ForwardTarget | None = None,
         socket: Path | None = None,
         runtime_folder: Path | None = None,
@@ -84,15 +93,14 @@ class Collector:
         protections: Protections | None = None,
         log_protections: LogProtections | None = None,
     ) -> None:
-        if grpc_address and not grpc_address.startswith(_LOOPBACK):
-            raise InvalidInput(
-                "only loopback addresses can be served: there is no TLS yet",
-                subject=grpc_address,
-                hint="Use --grpc 127.0.0.1:4317, or a unix socket on a shared volume.",
-            )
+        self.guard = guard or Guard()
+        for flag, address in (("--grpc", grpc_address), ("--http", http_address)):
+            if address:
+                check_address(address, self.guard, flag)
         self.home = home
         self.target = ""
         self.grpc_address = grpc_address
+        self.http_address = http_address
         self._settings = settings
         self._forward = forward
         self._socket = socket
@@ -105,6 +113,7 @@ class Collector:
         self._log_protections = log_protections or LogProtections()
         self._lock = HomeLock(home)
         self._active_s = time.monotonic()
+        self._http: HttpServer | None = None
         self._opened: list[Callable[[], None]] = []
         self._context: Context
 
@@ -138,33 +147,52 @@ class Collector:
             if self._is_idle():
                 return
 
-    async def close(self) -> None:
-        """Refuse new requests, publish what is there, and leave the home. Bounded by `drain_s`."""
+    async def close(self) -> bool:
+        """Refuse new requests, publish what is there, and leave the home.
+
+        Returns whether all is published. Where that is not so after `drain_s`, the disk is slow or hangs: a thread is
+        still at it and holds what is open, so the process should end now. Nothing is lost: the log has it.
+        """
         began_s = time.monotonic()
         self._notices.info("drain begun", unpublished_records=len(self._hot))
         self._lock.withdraw()
         try:
-            await self._wind_down()
-        finally:
+            finished = await self._wind_down()
+        except BaseException:
             self._close_opened()
+            raise
         self._notices.info(
             "drain ended", took_s=round(time.monotonic() - began_s, 3), unpublished_records=len(self._hot)
         )
+        if finished:
+            self._close_opened()
+        return finished
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self) -> bool:
+        """Publish while both ports still answer, with "later" to who would append, and close all; see `close`."""
+        until_s = time.monotonic() + self._settings.drain_s
         self._intake.close()
         await self._health.serving(False)
+        finished = await finishes_within(self._settings.drain_s, self._committer.close)
+        if finished:
+            await self._intake.settled()
+            try:
+                finished = await finishes_within(until_s - time.monotonic(), self._publisher.close)
+            finally:
+                await self._leave_ports()
+        else:
+            await self._leave_ports()
+        return finished
+
+    async def _leave_ports(self) -> None:
         for closing in reversed(self._context.closing):
             await closing()
         await self._server.stop(1.0)
-        await asyncio.to_thread(self._committer.close)
-        await self._intake.settled()
+        if self._http is not None:
+            await self._http.stop()
+        await self._receiver.close()
         if self._forwarder:
-            await asyncio.gather(
-                asyncio.to_thread(self._publisher.close), asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
-            )
-        else:
-            await asyncio.to_thread(self._publisher.close)
+            await asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -202,7 +230,7 @@ class Collector:
         self._opened.append(self._committer.close)
         self._forwarder = _forwarder(self._forward, self.home, log) if self._forward else None
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
-        self._server = _grpc_server(settings.max_message_bytes)
+        self._server = _grpc_server(settings.max_message_bytes, self.guard.token)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         engine = QueryEngine(self._publisher)
         self._context = Context(
@@ -220,8 +248,10 @@ class Collector:
             ),
             indexed=self._intake.indexed,
             activity=self._touch,
+            serves_http=bool(self.http_address),
         )
-        add_trace_service(self._server, self._intake, self._touch)
+        self._receiver = Receiver(self._intake, Room(settings.queue_bytes), self._touch)
+        add_trace_service(self._server, self._receiver)
         query = add_query_service(
             self._server,
             engine,
@@ -276,7 +306,7 @@ class Collector:
             self._server.add_insecure_port(target)
             if self.grpc_address:
                 host = self.grpc_address.rpartition(":")[0]
-                self.grpc_address = f"{host}:{self._server.add_insecure_port(self.grpc_address)}"
+                self.grpc_address = f"{host}:{self._add_port(self.grpc_address)}"
         except RuntimeError as error:
             raise Unavailable(
                 "the address cannot be listened on",
@@ -285,12 +315,35 @@ class Collector:
             ) from error
         await self._server.start()
         os.chmod(path, 0o600)
+        if self.http_address:
+            await self._listen_http()
         self.target = target
-        self._lock.announce(target, self.grpc_address)
+        self._lock.announce(target, self.grpc_address, self.http_address)
         await self._health.serving(True)
         self._notices.info(
             "serving", home=str(self.home.root), target=target, grpc=self.grpc_address, version=version("livespan")
         )
+
+    def _add_port(self, address: str) -> int:
+        certificate, key = self.guard.certificate, self.guard.key
+        if certificate is None or key is None:
+            return self._server.add_insecure_port(address)
+        pair = (key.read_bytes(), certificate.read_bytes())
+        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+
+    async def _listen_http(self) -> None:
+        # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
+        from livespan.collector.http_server import HttpServer
+        from livespan.collector.otlp_http import trace_route
+        from livespan.collector.probes import probe_routes
+
+        self._http = HttpServer(self.http_address, self.guard)
+        self.http_address = self._http.address
+        traces = trace_route(self._receiver, self._settings.max_message_bytes)
+        await self._http.start([*probe_routes(self._not_ready), traces, *self._context.routes])
+
+    def _not_ready(self) -> Sequence[str]:
+        return reasons_not_ready(self._intake, self._hot, self._publisher)
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -321,6 +374,7 @@ class Collector:
             "home": str(self.home.root),
             "target": self.target,
             "grpc": self.grpc_address,
+            "http": self.http_address,
             "log_next_seq": self._log.next_seq,
             "acknowledged_records": self._intake.counts.acknowledged_records,
             "refused_requests": self._intake.counts.refused_requests,
@@ -340,13 +394,20 @@ def _forwarder(target: ForwardTarget, home: Home, log: FileLog) -> Forwarder:
     return Forwarder.of(target, home, log)
 
 
-def _grpc_server(max_message_bytes: int) -> grpc.aio.Server:
+def _grpc_server(max_message_bytes: int, token: str) -> grpc.aio.Server:
     untyped: Any = grpc.aio  # its stub leaves the interceptors' types open
     server: grpc.aio.Server = untyped.server(
+        interceptors=[BearerInterceptor(token)] if token else None,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),
-        ]
+            # A client behind a NAT or a load balancer is found dead within a minute; one that pings is no attacker.
+            ("grpc.keepalive_time_ms", 40_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.max_ping_strikes", 0),
+        ],
     )
     return server

@@ -15,6 +15,7 @@ import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from livespan.instrumentation.intend_connections import IntendConnections
+from livespan.proto.access import NO_ACCESS, Access
 from livespan.proto.errors import Stop
 from livespan.proto.intend_socket import intend_path
 from livespan.proto.rpc import detail, open_channel, translate
@@ -33,14 +34,16 @@ class CollectorClient:
     """Speaks to one collector. Thread-safe.
 
     Args:
-        target: gRPC target.
+        target: as `open_channel` takes it.
+        access: what is shown to a collector elsewhere.
 
     Raises (every call):
         LivespanError or Stop: what the collector answered; Unavailable where it cannot be reached.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, access: Access = NO_ACCESS) -> None:
         self.target = target
+        self._access = access
         path = intend_path(target)
         self._intends = IntendConnections(path) if path is not None else None
         self._connect()
@@ -123,7 +126,7 @@ class CollectorClient:
 
     def _connect(self) -> None:
         self._pid = os.getpid()
-        self._channel = open_channel(self.target)
+        self._channel = open_channel(self.target, self._access)
         self._recovery = RecoveryStub(self._channel)
         untyped: Any = self._channel  # its stub knows no call on plain bytes
         self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = untyped.unary_unary(

@@ -40,6 +40,7 @@ class Connection:
     def __init__(self, settings: AgentSettings) -> None:
         self.home = settings.home
         self.endpoint = settings.endpoint
+        self._access = settings.access
         self._lock = threading.Lock()
         if self.home.create():
             print(f"livespan: made the home {self.home.root}", file=sys.stderr)
@@ -76,7 +77,7 @@ class Connection:
             found = self._client
             if found is None or target != found.target:
                 # The old one is not closed: another thread may be in the middle of a call, which fails by itself.
-                found = self._client = CollectorClient(target)
+                found = self._client = CollectorClient(target, self._access)
             return found
 
     def kick_drain(self) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.drain import Drain, Pause, no_pause
+from livespan.proto.access import access_from
 from livespan.proto.home import Home
 from livespan.proto.process import start_detached
 from livespan.proto.rendezvous import ensure
@@ -102,8 +103,10 @@ def _lock(home: Home) -> int:
 
 
 def _connector(home: Home) -> Callable[[str], CollectorClient]:
+    access = access_from(os.environ)  # that of the agent which started this process
+
     def connect(endpoint: str) -> CollectorClient:
-        return CollectorClient(endpoint or ensure(home))
+        return CollectorClient(endpoint or ensure(home), access)
 
     return connect
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from livespan.instrumentation.masking import Mask, load_mask
+from livespan.proto.access import NO_ACCESS, Access, access_from
 from livespan.proto.errors import InvalidInput
 from livespan.proto.home import Home, default_home
 
@@ -29,7 +30,8 @@ class AgentSettings:
 
     Attributes:
         home: where the spool lies.
-        endpoint: gRPC target of a collector that runs elsewhere; "" = the home's own, started when it is needed.
+        endpoint: target of a collector that runs elsewhere (https:// before it: TLS); "" = the home's own, started
+            when it is needed.
         project: names the user's program; part of a run's identity.
         run_id: of a run that is opened without `run()`; "" = an automatic one.
         in_doubt: policy of effects that say nothing themselves, by tool name; "" names the default.
@@ -41,6 +43,7 @@ class AgentSettings:
         unreachable_s: how long an effect waits for the collector before that.
         mask: what takes out of records what must not be recorded (masking.py); None = nothing does.
         tracer_provider: where nodes are mirrored as ordinary spans (mirror.py); None = nowhere.
+        access: certificate and headers for a collector that runs elsewhere.
     """
 
     home: Home
@@ -54,6 +57,7 @@ class AgentSettings:
     unreachable_s: float = 10.0
     mask: Mask | None = None
     tracer_provider: TracerProvider | None = None
+    access: Access = NO_ACCESS
 
 
 def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSettings:
@@ -73,21 +77,12 @@ def agent_settings(environment: Mapping[str, str] | None = None) -> AgentSetting
         budget_ms=_number(env, "LIVESPAN_BUDGET_MS", 50.0),
         spool_max_bytes=int(_number(env, "LIVESPAN_SPOOL_MAX_BYTES", 256 * _MIB)),
         mask=load_mask(env.get("LIVESPAN_MASK", "")),
+        access=access_from(env),
     )
 
 
 def target(endpoint: str) -> str:
-    """Return a gRPC target for what users write: http://host:4317, host:4317 or unix:/path.
-
-    Raises:
-        InvalidInput: it asks for TLS.
-    """
-    if endpoint.startswith("https://"):
-        raise InvalidInput(
-            "TLS is not supported yet",
-            subject="LIVESPAN_ENDPOINT",
-            hint="Use a unix socket or a loopback address, http://127.0.0.1:4317.",
-        )
+    """Return a target for what users write: https://host:4317, http://host:4317, host:4317 or unix:/path."""
     return endpoint.removeprefix("http://").rstrip("/")
 
 

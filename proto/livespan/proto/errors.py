@@ -6,7 +6,8 @@
     ├── NotFound                      not_found    NOT_FOUND            404   3
     ├── Unavailable                   unavailable  UNAVAILABLE          503   4
     │   ├── SpoolFull
-    │   └── CollectorMissing
+    │   ├── CollectorMissing
+    │   └── Unauthenticated       unauthenticated  UNAUTHENTICATED   401   4
     ├── Conflict                      conflict     FAILED_PRECONDITION  409   5
     │   ├── RunHeld
     │   ├── RunFinished
@@ -60,6 +61,7 @@ __all__ = [
     "RunStopped",
     "SpoolFull",
     "Stop",
+    "Unauthenticated",
     "Unavailable",
     "Unrecordable",
 ]
@@ -71,6 +73,7 @@ class ErrorKind(StrEnum):
     INVALID = "invalid"
     NOT_FOUND = "not_found"
     UNAVAILABLE = "unavailable"
+    UNAUTHENTICATED = "unauthenticated"
     CONFLICT = "conflict"
     DAMAGED = "damaged"
     DIVERGED = "diverged"
@@ -82,6 +85,7 @@ GRPC_STATUS: Final[dict[ErrorKind, str]] = {
     ErrorKind.INVALID: "INVALID_ARGUMENT",
     ErrorKind.NOT_FOUND: "NOT_FOUND",
     ErrorKind.UNAVAILABLE: "UNAVAILABLE",
+    ErrorKind.UNAUTHENTICATED: "UNAUTHENTICATED",
     ErrorKind.CONFLICT: "FAILED_PRECONDITION",
     ErrorKind.DAMAGED: "DATA_LOSS",
     ErrorKind.DIVERGED: "ABORTED",
@@ -92,6 +96,7 @@ HTTP_STATUS: Final[dict[ErrorKind, int]] = {
     ErrorKind.INVALID: 400,
     ErrorKind.NOT_FOUND: 404,
     ErrorKind.UNAVAILABLE: 503,
+    ErrorKind.UNAUTHENTICATED: 401,
     ErrorKind.CONFLICT: 409,
     ErrorKind.DAMAGED: 500,
     ErrorKind.DIVERGED: 409,
@@ -102,6 +107,7 @@ EXIT_CODES: Final[dict[ErrorKind, int]] = {
     ErrorKind.INVALID: 2,
     ErrorKind.NOT_FOUND: 3,
     ErrorKind.UNAVAILABLE: 4,
+    ErrorKind.UNAUTHENTICATED: 4,
     ErrorKind.CONFLICT: 5,
     ErrorKind.DAMAGED: 6,
     ErrorKind.DIVERGED: 6,
@@ -174,6 +180,12 @@ class SpoolFull(Unavailable):
 
 class CollectorMissing(Unavailable):
     """A collector must be started here and its packages are not installed."""
+
+
+class Unauthenticated(Unavailable):
+    """The collector asks for a token that was not shown, or not the right one. Records wait in the spool for it."""
+
+    kind = ErrorKind.UNAUTHENTICATED
 
 
 class Conflict(LivespanError):

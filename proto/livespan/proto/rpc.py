@@ -10,6 +10,8 @@ from typing import Final, cast
 import grpc
 
 from livespan.proto import errors
+from livespan.proto.access import NO_ACCESS, Access
+from livespan.proto.credentials import channel_credentials, with_headers
 from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanError, Stop, Unavailable
 from livespan.proto.v1.livespan_pb2 import ErrorDetail
 
@@ -19,6 +21,16 @@ DETAIL_KEY: Final = "livespan-error-bin"
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The OTLP specification's recommended limit, after decompression."""
 
+_TLS: Final = "https://"
+_CHANNEL_OPTIONS: Final = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+]
 _CODES: Final = {code.name: code for code in grpc.StatusCode}
 _ERRORS: Final[dict[str, type[LivespanError] | type[Stop]]] = {
     cls.__name__: cls
@@ -29,6 +41,7 @@ _KIND_OF_CODE: Final[dict[grpc.StatusCode, type[LivespanError]]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
     grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Unavailable,
     grpc.StatusCode.FAILED_PRECONDITION: errors.Conflict,
@@ -79,20 +92,20 @@ def _trailing(error: grpc.RpcError) -> list[tuple[str, str | bytes]]:
     return list(pairs or ())
 
 
-def open_channel(target: str) -> grpc.Channel:
-    """Return a channel of its own to a collector (`unix:/path` or `host:port`), usable in a forked child.
+def open_channel(target: str, access: Access = NO_ACCESS) -> grpc.Channel:
+    """Return a channel of its own to a collector, usable in a forked child.
 
     A local subchannel pool keeps a child from sharing its parent's connection.
+
+    Args:
+        target: `unix:/path`, `host:port`, or `https://host:port` for TLS.
+        access: what is shown over TCP.
+
+    Raises:
+        InvalidInput: the certificate that `access` names cannot be read.
     """
-    return grpc.insecure_channel(
-        target,
-        options=[
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-            ("grpc.enable_http_proxy", 0),
-        ],
-    )
+    if target.startswith(_TLS):
+        secure = grpc.secure_channel(target.removeprefix(_TLS), channel_credentials(access), options=_CHANNEL_OPTIONS)
+        return with_headers(secure, access.headers)
+    plain = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    return plain if target.startswith("unix:") else with_headers(plain, access.headers)

@@ -88,7 +88,7 @@ def _checked(point: EntryPoint, subject: Home | Sequence[str]) -> Iterator[Findi
 def _remote(where: Where) -> Iterator[tuple[str, Finding]]:
     from livespan.collector.checks import check_collector
 
-    yield from (("collector", finding) for finding in check_collector(where.endpoint))
+    yield from (("collector", finding) for finding in check_collector(where.endpoint, where.access))
 
 
 def _print_text(found: list[tuple[str, Finding]]) -> None:

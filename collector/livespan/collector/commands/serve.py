@@ -14,6 +14,8 @@ import click
 
 from livespan.collector.forward.options import forward_options
 from livespan.collector.forward.target import ForwardTarget
+from livespan.collector.guard_options import guard_options
+from livespan.collector.listening import Guard
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
 from livespan.collector.service_manager import ServiceManager
@@ -30,11 +32,15 @@ _EMBEDDED_IDLE_S = 600.0
 
 @click.command()
 @where_options
+@guard_options
 @click.option(
     "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
 )
 @click.option(
-    "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC; loopback only."
+    "--grpc", "grpc_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/gRPC, Query, Recovery."
+)
+@click.option(
+    "--http", "http_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/HTTP, /livez, /readyz."
 )
 @click.option(
     "--lease-s",
@@ -68,8 +74,10 @@ _EMBEDDED_IDLE_S = 600.0
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where,
+    guard: Guard,
     socket: Path | None,
     grpc_address: str,
+    http_address: str,
     lease_s: float,
     publish_s: float,
     forward: ForwardTarget | None,
@@ -81,7 +89,9 @@ def serve(
 
     \b
       livespan serve                            the default home, unix socket alone
-      livespan serve --grpc 127.0.0.1:4317      also for any OTLP/gRPC client
+      livespan serve --grpc 127.0.0.1:4317 --http 127.0.0.1:4318    also for any OTLP client
+
+    Addresses that others can reach are served only with TLS and a token (--tls-cert, --tls-key, --token-file).
     """
     take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
@@ -98,6 +108,8 @@ def serve(
         CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
         grpc_address=grpc_address,
         forward=forward,
+        http_address=http_address,
+        guard=guard,
         socket=socket.absolute() if socket else None,
         runtime_folder=Path(runtime) if runtime else None,
     )
@@ -128,6 +140,9 @@ async def run_collector(collector: Collector, manager: ServiceManager | None = N
         await collector.serve(leave)
     finally:
         manager.stopping()
-        await collector.close()
+        published = await collector.close()
         await manager.close()
+    if not published:
+        print("livespan: left with records that are not published; the log has them", file=sys.stderr, flush=True)
+        os._exit(0)  # a thread hangs in the disk, and would keep the process
     gc.unfreeze()  # libraries count what is left at the very end

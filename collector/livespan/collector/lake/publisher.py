@@ -55,6 +55,7 @@ class PublisherCounts:
     content_rows: int = 0
     unreadable_frames: int = 0
     failures: int = 0
+    failures_in_a_row: int = 0
     failure: str = ""
     took: Buckets = field(default_factory=lambda: Buckets(PUBLICATION_S))
 
@@ -357,8 +358,10 @@ class Publisher:
                 if self.counts.failure:
                     self._notices.info("publication recovered", failures=self.counts.failures)
                 self.counts.failure = ""
+                self.counts.failures_in_a_row = 0
             except Exception as error:  # noqa: BLE001  # the thread's border: told, counted, tried again
                 self.counts.failures += 1
+                self.counts.failures_in_a_row += 1
                 if str(error) != self.counts.failure:  # each new reason once, not each try
                     self._notices.error("publication failed", error=str(error), unpublished_records=len(self._hot))
                 self.counts.failure = str(error)
