@@ -26,11 +26,12 @@ __all__ = ["Intake", "IntakeCounts"]
 class IntakeCounts:
     """What came in, for status and metrics."""
 
-    __slots__ = ("acknowledged_records", "refused_requests")
+    __slots__ = ("acknowledged_records", "refused_requests", "unindexed_frames")
 
     def __init__(self) -> None:
         self.acknowledged_records = 0
         self.refused_requests = 0
+        self.unindexed_frames = 0
 
 
 class Intake:
@@ -127,6 +128,9 @@ class Intake:
         request, size_bytes, appended = self._to_index.popleft()
         try:
             self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        except Exception:
+            self.counts.unindexed_frames += 1
+            raise  # the loop tells of it
         finally:
             # Whatever a frame does to the tier, those behind it are indexed, and nobody waits for it for ever.
             self._indexed_seq = appended.first_seq + appended.count

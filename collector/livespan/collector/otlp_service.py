@@ -21,9 +21,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from livespan.collector.door import judge
 from livespan.collector.intake import Intake
 from livespan.proto.errors import ErrorKind, LivespanError
-from livespan.proto.otlp import Request
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 
 __all__ = ["EXPORT_METHOD", "add_trace_service"]
@@ -48,18 +48,15 @@ def add_trace_service(server: grpc.aio.Server, intake: Intake, activity: Callabl
     async def export(payload: bytes, context: _Call) -> bytes:
         activity()
         try:
-            request = Request(payload)
-            count = request.count()
-            if count == 0:
-                return _EMPTY  # the specification: an empty request succeeds
-            refusals = request.refusals()
-            if len(refusals) < count:
-                await intake.append_parsed(payload, request)
+            incoming = await judge(payload)
+            if incoming.stored:
+                await intake.append_parsed(incoming.payload, incoming.request)
         except LivespanError as error:
             await context.abort(status_code(error.kind), error.message, _trailers(error))
             raise  # abort raises; this is for the type checker
+        refusals = incoming.refusals
         if not refusals:
-            return _EMPTY
+            return _EMPTY  # an empty request succeeds too, as the specification says
         return ExportTraceServiceResponse(
             partial_success=ExportTracePartialSuccess(
                 rejected_spans=len(refusals), error_message=f"span {refusals[0].span}: {refusals[0].reason}"

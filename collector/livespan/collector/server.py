@@ -213,7 +213,11 @@ class Collector:
 
     def _replayed(self) -> Iterator[tuple[Sequence[Record], FrameRef, int]]:
         for frame in self._log.frames(0):
-            records = Request(frame.payload).records(frame.first_seq)
+            try:
+                records = Request(frame.payload).records(frame.first_seq)
+            except Exception:  # noqa: BLE001  # a border: a frame that cannot be understood must not keep the rest away
+                self._intake.counts.unindexed_frames += 1
+                continue
             for record in records:
                 if record.kind in (RecordKind.LEASE, RecordKind.ATTEMPT):
                     self._context.admission.replay(record)
@@ -269,6 +273,7 @@ class Collector:
             "log_next_seq": self._log.next_seq,
             "acknowledged_records": self._intake.counts.acknowledged_records,
             "refused_requests": self._intake.counts.refused_requests,
+            "unindexed_frames": self._intake.counts.unindexed_frames,
         }
         told.update({name: tell() for name, tell in self._context.status.items()})
         return told

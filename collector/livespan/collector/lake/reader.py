@@ -104,7 +104,9 @@ def _relation(files: Sequence[LakeFile], run_id: str) -> str:
 
 
 def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    """Return a literal; DuckDB's parser ends a statement at a NUL, so that has to be spelled."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "(" + quoted.replace("\0", "' || chr(0) || '") + ")" if "\0" in value else quoted
 
 
 def _bytes(value: object) -> bytes:
