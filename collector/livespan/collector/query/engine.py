@@ -12,7 +12,7 @@ has no access to any file: its `allowed_directories` would let COPY write over t
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,14 +265,17 @@ class Reading:
         Raises:
             Damaged: a file of the lake cannot be read. Unavailable: a limit is exceeded.
         """
+        return list(self.each(sql, parameters))
+
+    def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, object]]:
+        """Yield the rows of a statement, a batch in memory at a time; raises as `rows`."""
         answer = Answer(self._connection, self._limits, sql, parameters)
-        found: list[dict[str, object]] = []
         try:
             while batch := answer.fetch(_BATCH_ROWS):
-                found += (dict(zip(answer.columns, row, strict=True)) for row in batch)
+                for row in batch:
+                    yield dict(zip(answer.columns, row, strict=True))
         finally:
             answer.end()
-        return found
 
 
 def _first_line(error: Exception) -> str:

@@ -83,11 +83,10 @@ def _is_held(run: Row, held: Held) -> bool:
 
 def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
     which = [text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")]
-    rows = reading.rows(_NODES, which)
     digests = {text_of(row, "node_id"): text_of(row, "digest") for row in reading.rows(_STATES, which)}
     attempts = count_of(run, "attempts")
     shown: list[ShownNode] = []
-    for row in rows:
+    for row in reading.each(_NODES, which):
         in_doubt = row["in_doubt"] is True and not is_held
         shown.append(
             node_from_row(
