@@ -329,6 +329,12 @@ CASES: Final[tuple[Case, ...]] = (
         facts={_NONSENSE: [["ended", 1]]},
     ),
     Case(
+        "a writer that is large",
+        lambda trace: ours(trace, "wide", kv(names.RECORD, "ended"), kv(names.WRITER, "w" * 20_000)),
+        run_id="wide",
+        facts=_ONE | {_LARGE: []},
+    ),
+    Case(
         "a log_seq of its own",
         lambda trace: ours(
             trace, "seq", kv(names.RECORD, "ended"), kv("log_seq", 2**63 - 1), kv("livespan.log_seq", -5)

@@ -90,12 +90,10 @@ def field_bytes(number: int, body: bytes) -> bytes:
     return bytes([number << 3 | 2]) + bytes(head) + body
 
 
-def ours(
-    trace: bytes, run_id: str, *attributes: KeyValue, resource: tuple[KeyValue, ...] = (), **fields: object
-) -> bytes:
+def ours(trace: bytes, run_id: str, *attributes: KeyValue, resource: tuple[KeyValue, ...] = ()) -> bytes:
     """Return a span that pretends to be a record of a run of ours."""
     said = (kv(names.PROJECT, PROJECT), kv(names.RUN_ID, run_id), *resource)
-    return request(span(trace, 1, *attributes, **fields), resource=said)
+    return request(span(trace, 1, *attributes), resource=said)
 
 
 def nested(depth: int) -> AnyValue:

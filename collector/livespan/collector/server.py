@@ -31,7 +31,7 @@ from livespan.collector.lake.reader import LakeReader
 from livespan.collector.log import Committer, FileLog, LogProtections, deliver_in, open_log
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.otlp_service import add_trace_service
-from livespan.collector.query.engine import QueryEngine
+from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.service import add_query_service
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
@@ -187,7 +187,9 @@ class Collector:
         add_trace_service(self._server, self._intake, self._touch)
         query = add_query_service(
             self._server,
-            QueryEngine(self._publisher),
+            QueryEngine(
+                self._publisher, QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
+            ),
             held=lambda trace: self._context.admission.held(trace),
             status=self._status,
             indexed=self._intake.indexed,

@@ -30,6 +30,8 @@ _RESOURCE_NAMES: Final = frozenset(
     {names.PROJECT, names.RUN_ID, names.GENERATION, names.SESSION, names.ATTEMPT, names.EPOCH, names.SERVICE_NAME}
 )
 _RAW: Final = "raw"
+_WRITTEN_BY: Final = (names.WRITER, names.WRITER_SEQ)
+"""A record's own fields, which stand among its attributes on the wire alone."""
 _NO_PARENT: Final = bytes(8)
 _STRUCTURED: Final = frozenset({"array_value", "kvlist_value"})
 _SURELY_SMALL: Final = names.LARGE_BYTES // 4
@@ -152,7 +154,8 @@ class Request:
                 elif name == names.STATE and kind == "bytes_value":
                     found[name] = b""
             for name, raw in found.items():
-                yield index, name, raw
+                if name not in _WRITTEN_BY:
+                    yield index, name, raw
             if _kind(told, run_id) is RecordKind.FOREIGN:
                 yield index, _RAW, span.SerializeToString()
 
