@@ -24,13 +24,14 @@ from tests.collector.transports import Answer, GrpcTransport, Transport
 from tests.livespan_home import LiveHome, wait_until
 
 from livespan.collector.door import judged
+from livespan.collector.lake import rows
 from livespan.collector.log import Entry
 from livespan.collector.query.shapes import ShownRun
 from livespan.collector.query.values import json_value
 from livespan.collector.render import table_lines
 from livespan.collector.run_tree import COLUMNS, doubt_lines, heading, tree_rows
 from livespan.proto.errors import InvalidInput
-from livespan.proto.record import RecordKind
+from livespan.proto.record import Record, RecordKind
 from livespan.proto.rpc import open_channel
 from livespan.proto.span import WireSpan
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -69,8 +70,8 @@ class Published:
         return [[json_value(value) for value in row] for row in found]
 
     def check(self, case: Case) -> None:
-        for text, rows in (case.facts or NOTHING).items():
-            assert self.ask(text, run_of(case)) == rows, (case.name, text)
+        for text, found in (case.facts or NOTHING).items():
+            assert self.ask(text, run_of(case)) == found, (case.name, text)
 
     def intact(self) -> list[list[object]]:
         """Return the honest runs that are there, whole."""
@@ -112,6 +113,45 @@ def test_publishing_and_starting_again_go_on_over_it(case: Case, tmp_path: Path)
     assert again.publisher.counts.failures == stand.publisher.counts.failures == 0
     odd = "SELECT count(*) FROM records WHERE attributes LIKE '%livespan.unpublished%'"
     assert published.ask(odd, "") == [[0]]
+
+
+def test_a_writer_of_the_same_name_in_another_run_hides_nothing(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.send(*half(Writer(run_id="not honest", name="w1"), 1))
+    honest = Writer(run_id="honest", name="w1")
+    stand.send(*half(honest, 1), *half(honest, 2))
+    stand.publish(last=True)
+    assert Published(tmp_path / "lake").intact() == [["honest"]]
+
+
+def test_a_record_that_no_row_can_be_made_of_is_told_by_its_names_and_the_rest_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path)
+    honest = Writer(run_id="honest", name="w1")
+    stand.send(*half(honest, 1), *half(honest, 2))
+    stand.send(Writer(run_id="odd", name="w2").ended(b"oddities"))
+    sound = rows._status  # pyright: ignore[reportPrivateUsage]  # a fault is put where one may be
+
+    def failing(record: Record) -> str:
+        if record.run_id == "odd":
+            raise KeyError("nobody thought of this")
+        return sound(record)
+
+    monkeypatch.setattr(rows, "_status", failing)
+    stand.publish(last=True)
+    published = Published(tmp_path / "lake")
+    assert published.intact() == [["honest"]]
+    [[node, why]] = published.ask("SELECT node_id, attributes FROM records WHERE run_id = 'odd'", "")
+    assert node == b"oddities".hex()
+    assert "nobody thought of this" in str(why)
+
+
+def test_a_value_that_its_column_cannot_hold_is_left_out_and_the_rest_of_its_row_is_kept() -> None:
+    table = rows.rows_table([{"run_id": "r", "attempt": 1}, {"run_id": "s", "attempt": True, "epoch": 1 << 70}])
+    kept = table.to_pylist()
+    assert [(row["run_id"], row["attempt"], row["epoch"]) for row in kept] == [("r", 1, None), ("s", None, None)]
+    assert "livespan.unpublished" in kept[1]["attributes"]
 
 
 @dataclass
@@ -200,9 +240,9 @@ def took(served: Served, case: Case) -> None:
 def look(served: Served, cases: Iterable[Case]) -> None:
     """Read every case back from the living collector."""
     for case in cases:
-        for text, rows in case.facts.items():
+        for text, found in case.facts.items():
             if "content" not in text:  # that is in the log until it is published
-                assert served.sql(text, run_of(case)) == rows, (case.name, text)
+                assert served.sql(text, run_of(case)) == found, (case.name, text)
         if case.facts:
             assert served.show(case.project, run_of(case)).run.run_id == run_of(case)
         else:
