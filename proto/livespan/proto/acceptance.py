@@ -67,7 +67,7 @@ def resource_refusal(resource: Resource) -> str:
         elif name in _TEXTS:
             size += len(pair.value.string_value.encode())
         elif name.startswith(names.TAG_PREFIX):
-            size += len(name.encode()) + len(pair.value.string_value.encode())
+            size += len(name.encode()) - len(names.TAG_PREFIX) + len(pair.value.string_value.encode())
     if size > names.LARGE_BYTES:
         return f"project, run, session and tags have {size} bytes together, and at most {names.LARGE_BYTES} are kept"
     return ""
