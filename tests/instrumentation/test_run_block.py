@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 
 import pytest
-from tests.livespan_home import Died, LiveHome
+from tests.livespan_home import Died, LiveHome, wait_until
 
 import livespan.instrumentation as ls
 from livespan.proto.clock import wall_ns
@@ -356,3 +356,14 @@ def test_a_collector_killed_in_the_middle_of_a_run_is_followed_by_one_that_keeps
 def test_a_run_of_anything_but_words_is_refused_before_it_is_opened(given: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         ls.run(**given)  # type: ignore[arg-type]  # what is tested
+
+
+def test_words_that_the_collector_would_refuse_with_every_record_are_refused_before_anything_is_opened(
+    live: LiveHome,
+) -> None:
+    with pytest.raises(InvalidInput, match="bytes together"):
+        live.run("wordy", tags={"t": "x" * 9000})
+    live.serve()
+    with live.run("wordy", tags={f"{number}": "x" for number in range(1500)}):
+        ls.checkpoint(b"{}")
+    wait_until(lambda: (history := live.inside.history("wordy")) and history.checkpoints)

@@ -36,12 +36,19 @@ _LARGE_BYTES: Final = 4 * 1024 * 1024
 class IntakeCounts:
     """What came in, for status and metrics."""
 
-    __slots__ = ("acknowledged_bytes", "acknowledged_records", "acknowledged_requests", "refusals")
+    __slots__ = (
+        "acknowledged_bytes",
+        "acknowledged_records",
+        "acknowledged_requests",
+        "refusals",
+        "unindexed_frames",
+    )
 
     def __init__(self) -> None:
         self.acknowledged_bytes = 0
         self.acknowledged_records = 0
         self.acknowledged_requests = 0
+        self.unindexed_frames = 0
         self.refusals = Refusals()
 
     @property
@@ -186,7 +193,11 @@ class Intake:
             self._indexed(appended)
 
     def _add(self, request: Request, size_bytes: int, appended: Appended) -> None:
-        self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        try:
+            self._hot.add(request.records(appended.first_seq), appended.ref, size_bytes)
+        except Exception:
+            self.counts.unindexed_frames += 1
+            raise  # the loop tells of it
         if self._tee is not None:
             self._tee(request, size_bytes, appended.first_seq, appended.count)
 

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -24,11 +24,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from livespan.collector.door import Incoming, judged
 from livespan.collector.intake import Intake
 from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Room, Share
 from livespan.proto.errors import Closed, ErrorKind, InvalidInput, LivespanError, Unavailable
-from livespan.proto.otlp import Refusal, Request
 
 __all__ = ["RETRY_S", "Receiver", "Taken", "Unpack", "as_status", "is_retryable", "retry_info"]
 
@@ -61,13 +61,6 @@ class Taken:
         return ExportTraceServiceResponse(
             partial_success=ExportTracePartialSuccess(rejected_spans=self.rejected_spans, error_message=self.message)
         )
-
-
-class _Read(NamedTuple):
-    payload: bytes
-    request: Request
-    spans: int
-    refusals: list[Refusal]
 
 
 class Receiver:
@@ -112,7 +105,7 @@ class Receiver:
         except InvalidInput:
             self._intake.counts.refusals.add(RefusalReason.INVALID_REQUEST)
             raise
-        if len(read.refusals) < read.spans:  # the specification: an empty request succeeds, too
+        if read.stored:  # the specification: an empty request succeeds, too
             try:
                 await self._intake.append_parsed(read.payload, read.request)
             except Closed as error:
@@ -152,7 +145,5 @@ def as_status(code: int, error: LivespanError) -> Status:
     return status
 
 
-def _read(body: bytes, share: Share, unpack: Unpack | None) -> _Read:
-    payload = body if unpack is None else unpack(body, share)
-    request = Request(payload)
-    return _Read(payload, request, request.count(), request.refusals())
+def _read(body: bytes, share: Share, unpack: Unpack | None) -> Incoming:
+    return judged(body if unpack is None else unpack(body, share))

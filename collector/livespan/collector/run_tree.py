@@ -34,6 +34,10 @@ STATUS_STYLES: Final = {
     "failed": "red",
     "cancelled": "yellow",
 }
+_DEEPEST: Final = 3 * 64
+"""Characters of guides; 64 levels."""
+_LONGEST: Final = 200
+"""Characters of a name in the tree; `-o json` has all of it."""
 _NODE_STYLES: Final = {"success": "green", "failed": "red", "running": "cyan", "unfinished": "yellow"}
 _MARK_STYLES: Final = {"RECORDED": "green", "RE-EXECUTED": "yellow", "IN DOUBT": "bold red", "CONFLICT": "bold red"}
 
@@ -78,7 +82,7 @@ def doubt_lines(shown: ShownRun, flags: str = "") -> list[str]:
     ]
     for node in doubtful:
         command = " ".join(
-            part for part in ("livespan resolve", flags, shlex.quote(shown.run.run_id), node.node_id) if part
+            part for part in ("livespan resolve", flags, _quoted(shown.run.run_id), node.node_id) if part
         )
         key = f", idempotency key {node.idempotency_key}" if node.idempotency_key else ""
         lines += [
@@ -100,7 +104,8 @@ def run_duration_ms(run: RunSummary) -> float | None:
 def walk_tree(nodes: Sequence[ShownNode]) -> Iterator[tuple[ShownNode, str]]:
     """Yield each node once with the lines that lead to it; a node whose parent is unknown stands at the top.
 
-    No recursion: scopes may be nested deeper than Python's stack. Nodes that only lead to each other come last.
+    No recursion: scopes may be nested deeper than Python's stack. What lies very deep is not drawn deeper still: a
+    chain of n nodes would be n² characters. Nodes that only lead to each other come last.
     """
     known = {node.node_id for node in nodes}
     children: dict[str, list[ShownNode]] = {}
@@ -119,7 +124,8 @@ def walk_tree(nodes: Sequence[ShownNode]) -> Iterator[tuple[ShownNode, str]]:
             under = children.get(node.node_id, [])
             for index, child in enumerate(reversed(under)):
                 last = index == 0
-                stack.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
+                guide = below + ("└─ " if last else "├─ ")
+                stack.append((child, guide, below + ("   " if last else "│  ") if len(below) < _DEEPEST else below))
 
 
 def _row(node: ShownNode, guides: str, live: bool) -> list[Cell]:
@@ -140,6 +146,8 @@ def _row(node: ShownNode, guides: str, live: bool) -> list[Cell]:
 
 def _title(node: ShownNode) -> str:
     name = node.tool_name or node.name
+    if len(name) > _LONGEST:
+        name = name[:_LONGEST] + "…"
     title = name if node.type == "BRANCH" and not node.parent_id else f"{node.type} {name}"
     again = f" (try {node.try_number + 1})" if node.try_number else ""
     # Only these are ever typed again, so only these need their id in sight; `-o json` has them all.
@@ -158,6 +166,20 @@ def _tokens(node: ShownNode) -> str:
     if node.tokens.input is None and node.tokens.output is None:
         return ""
     return f"{_known(node.tokens.input)} + {_known(node.tokens.output)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a word as a shell takes it, on one line whatever it holds."""
+    if text.isprintable():
+        return shlex.quote(text)
+    spelled = "".join(_escaped(letter) for letter in text)
+    return f"$'{spelled}'"
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return "\\" + letter
+    return letter if letter.isprintable() else "".join(f"\\x{byte:02x}" for byte in letter.encode())
 
 
 def _known(number: int | None) -> str:

@@ -1,7 +1,9 @@
 """Which records were seen already, in bounded memory: a record that comes twice is the same record.
 
-A writer numbers its records, so what was seen of it is a few intervals. A span without a writer is known by a digest
-of what it says; the newest of those are kept, since a client that tries again does so within seconds.
+A writer numbers its records, so what was seen of it in a run is a few intervals. A writer's name counts within one run
+alone, as in the view `records`: somebody else's that is the same hides nothing. A span without a writer is known by a
+digest of what it says. The newest of both are kept, since who sends again does so within seconds; a record that is
+taken twice all the same is one record wherever it is read.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +21,9 @@ __all__ = ["Intervals", "Seen"]
 
 _WRITERS: Final = 100_000
 _SPANS: Final = 100_000
+_INTERVALS: Final = 200_000
+"""Of all writers together; numbers with gaps between them cost an interval each."""
+_Writer: TypeAlias = tuple[str, str, str, int]
 
 
 class Intervals:
@@ -62,26 +67,44 @@ class Seen:
     """The records that were seen; not thread-safe."""
 
     def __init__(self) -> None:
-        self._writers: OrderedDict[str, Intervals] = OrderedDict()
+        self._writers: OrderedDict[_Writer, Intervals] = OrderedDict()
         self._spans: OrderedDict[bytes, None] = OrderedDict()
-        self._last = ""
+        self._last: _Writer = ("", "", "", 0)
         self._last_intervals = Intervals()
+        self._count = 0
 
     def add(self, record: Record) -> bool:
         """Note a record and return whether it is a new one."""
-        writer = record.writer
-        if not writer:
+        if not record.writer:
             return self._add_span(_fingerprint(record))
+        writer = (record.writer, record.run_id, record.project, record.generation)
         if writer != self._last:
-            intervals = self._writers.get(writer)
-            if intervals is None:
-                intervals = self._writers[writer] = Intervals()
-                if len(self._writers) > _WRITERS:
-                    self._writers.popitem(last=False)
-            else:
-                self._writers.move_to_end(writer)
-            self._last, self._last_intervals = writer, intervals
-        return self._last_intervals.add(record.writer_seq)
+            self._last, self._last_intervals = writer, self._of(writer)
+        intervals = self._last_intervals
+        before = len(intervals)
+        new = intervals.add(record.writer_seq)
+        self._count += len(intervals) - before
+        if self._count > _INTERVALS:
+            self._forget()
+        return new
+
+    def _of(self, writer: _Writer) -> Intervals:
+        """Return what was seen of a writer, which is the newest from here on."""
+        intervals = self._writers.get(writer)
+        if intervals is None:
+            intervals = self._writers[writer] = Intervals()
+            if len(self._writers) > _WRITERS:
+                self._count -= len(self._writers.popitem(last=False)[1])
+        else:
+            self._writers.move_to_end(writer)
+        return intervals
+
+    def _forget(self) -> None:
+        """Forget the oldest writers, or, where one alone has so many intervals, what was seen of it."""
+        while self._count > _INTERVALS // 2:
+            self._count -= len(self._writers.popitem(last=False)[1])
+        if self._last not in self._writers:
+            self._last = ("", "", "", 0)
 
     def _add_span(self, fingerprint: bytes) -> bool:
         if fingerprint in self._spans:

@@ -39,7 +39,7 @@ from livespan.collector.metrics.timed_disk import TimedDisk
 from livespan.collector.notices import Notices
 from livespan.collector.otlp_receiver import Receiver
 from livespan.collector.otlp_service import add_trace_service
-from livespan.collector.query.engine import QueryEngine
+from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
@@ -232,7 +232,8 @@ class Collector:
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
         self._server = _grpc_server(settings.max_message_bytes, self.guard.token)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
-        engine = QueryEngine(self._publisher)
+        limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
+        engine = QueryEngine(self._publisher, limits)
         self._context = Context(
             home=self.home,
             settings=settings,
@@ -290,8 +291,12 @@ class Collector:
 
     def _replayed(self) -> Iterator[tuple[Sequence[Record], FrameRef, int]]:
         for frame in self._log.frames(0):
-            request = Request(frame.payload)
-            records = request.records(frame.first_seq)
+            try:
+                request = Request(frame.payload)
+                records = request.records(frame.first_seq)
+            except Exception:  # noqa: BLE001  # a border: a frame that cannot be understood must not keep the rest away
+                self._intake.counts.unindexed_frames += 1
+                continue
             if self._forwarder:
                 self._forwarder.replay(request, len(frame.payload), frame.first_seq, frame.count)
             for record in records:
@@ -378,6 +383,7 @@ class Collector:
             "log_next_seq": self._log.next_seq,
             "acknowledged_records": self._intake.counts.acknowledged_records,
             "refused_requests": self._intake.counts.refused_requests,
+            "unindexed_frames": self._intake.counts.unindexed_frames,
         }
         told.update({name: tell() for name, tell in self._context.status.items()})
         return told
@@ -400,7 +406,7 @@ def _grpc_server(max_message_bytes: int, token: str) -> grpc.aio.Server:
         interceptors=[BearerInterceptor(token)] if token else None,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", -1),  # a run of 100,000 nodes is 80 MB of JSON
             ("grpc.so_reuseport", 0),
             # A client behind a NAT or a load balancer is found dead within a minute; one that pings is no attacker.
             ("grpc.keepalive_time_ms", 40_000),

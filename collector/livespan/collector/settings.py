@@ -25,6 +25,7 @@ class CollectorSettings:
         open_after_s: an open node's started row is published when it is older than this.
         idle_s: an embedded collector leaves after this long without a request or a live lease; 0 = never.
         drain_s: bound of a graceful end.
+        sql_memory_bytes, sql_timeout_s, sql_rows: what one statement of a user's may cost (query/engine.QueryLimits).
     """
 
     lease_s: float = 15.0
@@ -38,3 +39,6 @@ class CollectorSettings:
     idle_s: float = 0.0
     drain_s: float = 20.0
     max_message_bytes: int = 64 * _MIB
+    sql_memory_bytes: int = 512 * _MIB
+    sql_timeout_s: float = 30.0
+    sql_rows: int = 1_000_000

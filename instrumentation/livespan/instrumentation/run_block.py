@@ -21,6 +21,7 @@ from livespan.instrumentation.opening import OpenRun, open_run
 from livespan.instrumentation.process_defaults import with_process_defaults
 from livespan.instrumentation.session import SESSIONS, Session
 from livespan.instrumentation.settings import AgentSettings, Unreachable, agent_settings, target
+from livespan.proto.attributes import LARGE_BYTES
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Closed, InvalidInput, RunStopped, Stop
 from livespan.proto.home import Home
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["IfFinished", "Run", "active", "run"]
 
 IfFinished: TypeAlias = Literal["return", "raise", "new"]
+_MOST_WORDS_BYTES = LARGE_BYTES // 2
+"""Each record carries them, the project twice; the collector refuses what has more than LARGE_BYTES of them."""
 
 
 class Run:
@@ -240,6 +243,7 @@ def run(
     _refuse_others_than_words(id=run_id, session=session, user=user, tags=tags)
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
+    _refuse_too_many_words(settings.project, run_id, session, *(tags or {}).keys(), *(tags or {}).values())
     return Run(settings, run_id, session, tags or {}, if_finished, user)
 
 
@@ -253,6 +257,17 @@ def _refuse_others_than_words(*, tags: object, **words: object) -> None:
     for word, value in words.items():
         if not isinstance(value, str):
             raise InvalidInput(f"{word} is {value!r}, and must be a str", subject="run", hint="Use str(...).")
+
+
+def _refuse_too_many_words(*words: str) -> None:
+    """Raise InvalidInput for words that the collector would refuse with every record of the run."""
+    size = sum(len(word.encode("utf-8", "replace")) for word in words)
+    if size > _MOST_WORDS_BYTES:
+        raise InvalidInput(
+            f"project, id, session and tags have {size} bytes together, and {_MOST_WORDS_BYTES} may be had",
+            subject="run",
+            hint="What is long belongs into the input of a step.",
+        )
 
 
 _implicit: list[Run] = []

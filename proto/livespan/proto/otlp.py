@@ -7,7 +7,7 @@ reads the frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 import msgspec
@@ -18,6 +18,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from livespan.proto import attributes as names
+from livespan.proto.acceptance import check_size, check_spans, resource_refusal, span_refusal
+from livespan.proto.any_value import json_text
 from livespan.proto.errors import InvalidInput
 from livespan.proto.foreign import foreign_node
 from livespan.proto.foreign.node import Scalar
@@ -30,6 +32,10 @@ _RESOURCE_NAMES: Final = frozenset(
     {names.PROJECT, names.RUN_ID, names.GENERATION, names.SESSION, names.ATTEMPT, names.EPOCH, names.SERVICE_NAME}
 )
 _RAW: Final = "raw"
+_WRITTEN_BY: Final = (names.WRITER, names.WRITER_SEQ)
+"""A record's own fields, which stand among its attributes on the wire alone."""
+_NO_PARENT: Final = bytes(8)
+_STRUCTURED: Final = frozenset({"array_value", "kvlist_value"})
 _SURELY_SMALL: Final = names.LARGE_BYTES // 4
 """Characters; a text of so many has no more bytes than a large value, whatever they are."""
 
@@ -58,12 +64,13 @@ class Request:
     """A parsed ExportTraceServiceRequest.
 
     Raises:
-        InvalidInput: the bytes are no such message.
+        InvalidInput: the bytes are no such message, or hold far too many (acceptance.py).
     """
 
     __slots__ = ("_message",)
 
     def __init__(self, payload: bytes) -> None:
+        check_size(payload)
         try:
             self._message = ExportTraceServiceRequest.FromString(payload)
         except (DecodeError, RuntimeError) as error:
@@ -71,27 +78,27 @@ class Request:
                 "the body is not an OTLP ExportTraceServiceRequest",
                 hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it.",
             ) from error
+        check_spans(self.count())
 
     def count(self) -> int:
         """Return the number of spans, refused ones included."""
         return sum(len(scope.spans) for group in self._message.resource_spans for scope in group.scope_spans)
 
     def refusals(self) -> list[Refusal]:
-        """Return the spans that cannot be stored: their ids are missing, of a wrong length, or all zero."""
-        found: list[Refusal] = []
-        for index, _, _, span in self._spans():
-            reason = _refused(span)
-            if reason:
-                found.append(Refusal(index, reason))
-        return found
+        """Return the spans that cannot be stored, with the reason (acceptance.py)."""
+        return [
+            Refusal(index, reason)
+            for index, _, _, span, refused in self._spans()
+            if (reason := refused or span_refusal(span))
+        ]
 
     def records(self, first_seq: int) -> list[Record]:
         """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`."""
         found: list[Record] = []
         life: _Life | None = None
         last: Resource | None = None
-        for index, resource, scope, span in self._spans():
-            if _refused(span):
+        for index, resource, scope, span, refused in self._spans():
+            if refused or span_refusal(span):
                 continue
             if life is None or resource is not last:
                 life, last = _life(resource), resource
@@ -102,91 +109,141 @@ class Request:
         """Return the bytes that a `Large` stands for: attribute `name` of the record of span number `span` ("raw":
         the span itself).
         """
-        for index, resource, scope, candidate in self._spans():
+        for index, resource, scope, candidate, _ in self._spans():
             if index != span:
                 continue
             if name == _RAW:
                 return candidate.SerializeToString()
-            if _is_foreign(candidate, has_run=_has_run(resource)):
+            if _is_foreign(candidate, _life(resource).run_id):
                 told = foreign_node(candidate, scope).attributes()
                 if name in told:
-                    return _bytes(told[name])
+                    return _told_bytes(told[name])
                 break
-            for pair in candidate.attributes:
+            for pair in reversed(candidate.attributes):
                 if pair.key == name:
-                    kind = pair.value.WhichOneof("value")
-                    return pair.value.bytes_value if kind == "bytes_value" else pair.value.string_value.encode()
+                    return _bytes(pair.value)
         raise InvalidInput(f"the request holds no attribute {name!r} at span {span}")
 
     def larges(self) -> Iterator[tuple[int, str, bytes]]:
         """Yield (span, attribute name, bytes) of each value that `records` leaves as `Large`, in wire order."""
         last: Resource | None = None
-        has_run = False
-        for index, resource, scope, span in self._spans():
-            if resource is not last:
-                last, has_run = resource, _has_run(resource)
-            if _is_foreign(span, has_run=has_run):
-                if not _refused(span):
-                    for name, told in foreign_node(span, scope).attributes().items():
-                        if type(_small(index, name, told)) is Large:
-                            yield index, name, _bytes(told)
-                    yield index, _RAW, span.SerializeToString()
+        run_id = ""
+        for index, resource, scope, span, refused in self._spans():
+            if refused or span_refusal(span):
                 continue
-            for pair in span.attributes:
-                name, value = pair.key, pair.value
-                text = value.string_value
-                if text:
-                    if len(text) > _SURELY_SMALL:
-                        raw = text.encode()
-                        if len(raw) > names.LARGE_BYTES:
-                            yield index, name, raw
-                    continue
-                raw = value.bytes_value
-                if len(raw) > names.LARGE_BYTES or (name == names.STATE and value.WhichOneof("value") == "bytes_value"):
+            if resource is not last:
+                last, run_id = resource, _life(resource).run_id
+            if _is_foreign(span, run_id):
+                for name, told in foreign_node(span, scope).attributes().items():
+                    if type(_small(index, name, told)) is Large:
+                        yield index, name, _told_bytes(told)
+                yield index, _RAW, span.SerializeToString()
+                continue
+            for name, raw in _own_larges(span).items():
+                if name not in _WRITTEN_BY:
                     yield index, name, raw
+
+    def kinds(self) -> Iterator[tuple[int, RecordKind]]:
+        """Yield the number and kind of each span that can be stored."""
+        for index, resource, _, span, refused in self._spans():
+            if not (refused or span_refusal(span)):
+                yield index, _kind(_record_word(span), _life(resource).run_id)
+
+    def without(self, spans: Container[int]) -> bytes:
+        """Return the bytes of this request without the spans of these numbers; what is left is numbered anew."""
+        rest = ExportTraceServiceRequest()
+        rest.CopyFrom(self._message)
+        index = 0
+        for group in rest.resource_spans:
+            for scope in group.scope_spans:
+                kept = [span for number, span in enumerate(scope.spans, index) if number not in spans]
+                index += len(scope.spans)
+                if len(kept) < len(scope.spans):
+                    whole = [Span.FromString(span.SerializeToString()) for span in kept]
+                    del scope.spans[:]
+                    scope.spans.extend(whole)
+        return rest.SerializeToString()
 
     def spans(self) -> Iterator[tuple[Resource, InstrumentationScope, Span]]:
         """Yield the spans that can be stored, with what they came under; they belong to this request."""
         for group in self._message.resource_spans:
+            if resource_refusal(group.resource):
+                continue
             for scope in group.scope_spans:
                 for span in scope.spans:
-                    if not _refused(span):
+                    if not span_refusal(span):
                         yield group.resource, scope.scope, span
 
-    def _spans(self) -> Iterator[tuple[int, Resource, str, Span]]:
+    def _spans(self) -> Iterator[tuple[int, Resource, str, Span, str]]:
+        """Yield each span with its number, its resource, its scope's name, and why no span of that resource can be
+        stored.
+        """
         index = 0
         for group in self._message.resource_spans:
             resource = group.resource
+            refused = resource_refusal(resource)
             for scope in group.scope_spans:
                 name = scope.scope.name
                 for span in scope.spans:
-                    yield index, resource, name, span
+                    yield index, resource, name, span, refused
                     index += 1
 
 
-def _is_foreign(span: Span, *, has_run: bool) -> bool:
-    """Return whether a span is no record of ours, as `_record` judges it."""
-    if has_run:
-        for pair in span.attributes:
-            if pair.key == names.RECORD:
-                return pair.value.string_value not in _KINDS
-    return True
+def _kind(told: str, run_id: str) -> RecordKind:
+    """Return what a span is: a record of ours names its run, whatever else it says of itself."""
+    return _KINDS.get(told, RecordKind.FOREIGN) if run_id else RecordKind.FOREIGN
 
 
-def _has_run(resource: Resource) -> bool:
-    return any(pair.key == names.RUN_ID and pair.value.string_value for pair in resource.attributes)
+def _record_word(span: Span) -> str:
+    """Return which record a span says to be; of a name that comes twice, the last counts."""
+    for pair in reversed(span.attributes):
+        if pair.key == names.RECORD:
+            return pair.value.string_value
+    return ""
 
 
-def _bytes(value: Scalar) -> bytes:
+def _is_foreign(span: Span, run_id: str) -> bool:
+    return not run_id or _kind(_record_word(span), run_id) is RecordKind.FOREIGN
+
+
+def _own_larges(span: Span) -> dict[str, bytes]:
+    """Return the large values of a record of ours, by attribute."""
+    found: dict[str, bytes] = {}
+    for pair in span.attributes:
+        name, value = pair.key, pair.value
+        if found:
+            found.pop(name, None)  # of a name that comes twice, the last counts
+        text = value.string_value
+        if text:
+            if len(text) > _SURELY_SMALL:
+                raw = text.encode()
+                if len(raw) > names.LARGE_BYTES:
+                    found[name] = raw
+            continue
+        raw = value.bytes_value
+        if raw:
+            if len(raw) > names.LARGE_BYTES or name == names.STATE:
+                found[name] = raw
+            continue
+        kind = value.WhichOneof("value")
+        if kind in _STRUCTURED:
+            raw = json_text(value).encode()
+            if len(raw) > names.LARGE_BYTES:
+                found[name] = raw
+        elif name == names.STATE and kind == "bytes_value":
+            found[name] = b""
+    return found
+
+
+def _told_bytes(value: Scalar) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _refused(span: Span) -> str:
-    if len(span.trace_id) != 16 or not any(span.trace_id):
-        return "trace_id must be 16 bytes, not all zero"
-    if len(span.span_id) != 8 or not any(span.span_id):
-        return "span_id must be 8 bytes, not all zero"
-    return ""
+def _bytes(value: AnyValue) -> bytes:
+    kind = value.WhichOneof("value")
+    if kind in _STRUCTURED:
+        return json_text(value).encode()
+    return value.bytes_value if kind == "bytes_value" else value.string_value.encode()
 
 
 def _value(index: int, name: str, value: AnyValue) -> AttributeValue:
@@ -207,7 +264,7 @@ def _value(index: int, name: str, value: AnyValue) -> AttributeValue:
         return value.double_value
     if kind == "bytes_value":
         return _small(index, name, value.bytes_value)
-    return str(value)
+    return _small(index, name, json_text(value))
 
 
 def _small(index: int, name: str, value: Scalar) -> AttributeValue:
@@ -247,7 +304,7 @@ def _text(found: dict[str, AttributeValue], name: str) -> str:
 
 def _int(found: dict[str, AttributeValue], name: str) -> int:
     value = found.get(name)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int else 0
 
 
 def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Record:
@@ -259,8 +316,8 @@ def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Re
         text = value.string_value
         # What nearly all of them are, without a call: 12,000 records a second have ten attributes each.
         attributes[name] = text if text and len(text) <= _SURELY_SMALL else _value(index, name, value)
-    kind = _KINDS.get(_text(attributes, names.RECORD))
-    if kind is None:
+    kind = _kind(_text(attributes, names.RECORD), life.run_id)
+    if kind is RecordKind.FOREIGN:
         return _foreign(index, log_seq, life, span, scope)
     writer = attributes.pop(names.WRITER, life.writer)
     writer_seq = attributes.pop(names.WRITER_SEQ, 0)
@@ -271,7 +328,7 @@ def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Re
         generation=life.generation,
         trace_id=span.trace_id,
         node_id=span.span_id,
-        parent_id=span.parent_span_id,
+        parent_id=_parent(span),
         name=span.name,
         started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
@@ -281,10 +338,10 @@ def _record(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> Re
         attempt=life.attempt,
         epoch=life.epoch,
         writer=writer if isinstance(writer, str) else "",
-        writer_seq=writer_seq if isinstance(writer_seq, int) else 0,
+        writer_seq=writer_seq if type(writer_seq) is int else 0,
         log_seq=log_seq,
         failed=span.status.code == Status.STATUS_CODE_ERROR,
-        links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
+        links=_links(span),
     )
 
 
@@ -300,7 +357,7 @@ def _foreign(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> R
         generation=life.generation,
         trace_id=span.trace_id,
         node_id=span.span_id,
-        parent_id=span.parent_span_id,
+        parent_id=_parent(span),
         name=node.name,
         started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
@@ -311,9 +368,22 @@ def _foreign(index: int, log_seq: int, life: _Life, span: Span, scope: str) -> R
         epoch=life.epoch,
         log_seq=log_seq,
         failed=span.status.code == Status.STATUS_CODE_ERROR,
-        links=tuple([_link(link, span.trace_id) for link in span.links]) if span.links else (),
+        links=_links(span),
         raw=Large(index, span.ByteSize()),
     )
+
+
+def _parent(span: Span) -> bytes:
+    return b"" if span.parent_span_id == _NO_PARENT else span.parent_span_id
+
+
+def _links(span: Span) -> tuple[str, ...]:
+    return tuple([_link(link, span.trace_id) for link in span.links if _leads(link)]) if span.links else ()
+
+
+def _leads(link: Span.Link) -> bool:
+    """Return whether a link names a span; one that does not is only in the span's own bytes."""
+    return len(link.trace_id) == 16 and len(link.span_id) == 8
 
 
 def _link(link: Span.Link, trace_id: bytes) -> str:

@@ -4,6 +4,7 @@ ended.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
@@ -18,6 +19,8 @@ from livespan.recovery.checkpoints import Content, newest_valid
 __all__ = ["conflicts", "error_nodes", "open_replies", "status"]
 
 _BATCH: Final = 2000
+_UINT32_MAX: Final = (1 << 32) - 1
+_NODE_ID: Final = re.compile("[0-9a-f]{16}")
 _Call: TypeAlias = tuple[Record, Record | None]
 
 
@@ -51,8 +54,8 @@ def _columns(run: RunHistory, calls: list[_Call]) -> RecordedCalls:
         name=[record.name for record in firsts],
         digest=_texts(firsts, names.CALL_DIGEST),
         tool_call_id=_texts(firsts, names.TOOL_CALL_ID),
-        occurrence=[record.number(names.OCCURRENCE) or 0 for record in firsts],
-        try_number=[record.number(names.TRY) or 0 for record in firsts],
+        occurrence=[_ordinal(record, names.OCCURRENCE) for record in firsts],
+        try_number=[_ordinal(record, names.TRY) for record in firsts],
         status=[status(record) for record in newest],
         effect=_flags(firsts, names.EFFECT),
         settled=_texts(newest, names.SETTLED),
@@ -90,8 +93,14 @@ def conflicts(run: RunHistory, settled: Record) -> bool:
 
 
 def error_nodes(end: Record) -> list[bytes]:
-    """Return the tries whose error ended a life, by its root's end."""
-    return [bytes.fromhex(node) for node in end.text(names.ERROR_NODE).split(",") if node]
+    """Return the tries whose error ended a life, by its root's end; a name that is no node's id names none."""
+    told = end.text(names.ERROR_NODE).split(",")
+    return [bytes.fromhex(node) for node in told if _NODE_ID.fullmatch(node)]
+
+
+def _ordinal(record: Record, name: str) -> int:
+    """Return a number as the message can carry it: anybody may have sent the record."""
+    return min(max(record.number(name) or 0, 0), _UINT32_MAX)
 
 
 def status(record: Record) -> str:

@@ -71,6 +71,27 @@ _EMBEDDED_IDLE_S = 600.0
     show_default=True,
     help="The least that is told.",
 )
+@click.option(
+    "--sql-memory-mb",
+    type=click.IntRange(min=16),
+    default=512,
+    show_default=True,
+    help="Memory that one SQL statement may have.",
+)
+@click.option(
+    "--sql-timeout-s",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    help="Time that one SQL statement may take.",
+)
+@click.option(
+    "--sql-rows",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="Rows that one SQL statement may answer with.",
+)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where,
@@ -83,6 +104,9 @@ def serve(
     forward: ForwardTarget | None,
     log_format: str,
     log_level: str,
+    sql_memory_mb: int,
+    sql_timeout_s: float,
+    sql_rows: int,
     embedded: bool,
 ) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
@@ -105,7 +129,14 @@ def serve(
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
         where.home,
-        CollectorSettings(lease_s=lease_s, publish_s=publish_s, idle_s=_EMBEDDED_IDLE_S if embedded else 0.0),
+        CollectorSettings(
+            lease_s=lease_s,
+            publish_s=publish_s,
+            idle_s=_EMBEDDED_IDLE_S if embedded else 0.0,
+            sql_memory_bytes=sql_memory_mb * 1024 * 1024,
+            sql_timeout_s=sql_timeout_s,
+            sql_rows=sql_rows,
+        ),
         grpc_address=grpc_address,
         forward=forward,
         http_address=http_address,

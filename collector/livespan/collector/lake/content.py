@@ -134,9 +134,9 @@ def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, 
                 digests.note(record, name, digest)
                 window.append(_row(record, name, data, digest, log_id))
                 size += len(data)
-            if size >= _WINDOW_BYTES:
-                _flush(file, window)
-                window, size = [], 0
+                if size >= _WINDOW_BYTES:
+                    _flush(file, window)
+                    window, size = [], 0
     _flush(file, window)
     return unreadable
 

@@ -8,9 +8,9 @@ filters on run and node: a read of one run passes over most row groups of most f
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
 from livespan.collector.disk import Disk
@@ -25,18 +25,24 @@ _PAGE_BYTES: Final = 4 * 1024 * 1024
 _WIDE: Final = frozenset(
     {"input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"}
 )
+_LONG: Final = (*sorted(_WIDE), "name", "tags", "links")
+_GROUP_CHARACTERS: Final = 32 * 1024 * 1024
 _ZSTD: Final[dict[str, object]] = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
 """With a checksum a page: zstd has none here, and a flipped bit could come back as another value."""
 
 
-def write_nodes(path: Path, rows: Sequence[Mapping[str, object]], disk: Disk) -> None:
-    """Write rows (sorted already) into a new file and sync it and its name.
+def write_nodes(path: Path, rows: Iterable[Mapping[str, object]], disk: Disk, count: int = _NODE_ROWS) -> None:
+    """Write rows (sorted already, taken as they are written) into a new file and sync it and its name.
+
+    Args:
+        path, disk: where.
+        rows: any number of them; no more than a row group is held.
+        count: how many there are, about.
 
     Raises:
         OSError: the disk refused.
     """
-    ordered = [dict(row) for row in rows]
-    few = min(len(ordered), _NODE_ROWS)
+    few = min(max(count, 1), _NODE_ROWS)
     options = {
         **_ZSTD,
         "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE],
@@ -45,11 +51,28 @@ def write_nodes(path: Path, rows: Sequence[Mapping[str, object]], disk: Disk) ->
     }
     file = create_parquet(path, NODES, options)
     try:
-        for first in range(0, len(ordered), _NODE_ROWS):
-            file.write_table(rows_table(ordered[first : first + _NODE_ROWS]), row_group_size=_NODE_ROWS)
+        for group in _groups(rows):
+            file.write_table(rows_table(group), row_group_size=_NODE_ROWS)
     finally:
         file.close()
     sync_new_file(path, disk)
+
+
+def _groups(rows: Iterable[Mapping[str, object]]) -> Iterator[list[dict[str, object]]]:
+    """Yield rows in groups that bound what encoding them takes: by number, and by the text that they hold."""
+    group: list[dict[str, object]] = []
+    size = 0
+    for row in rows:
+        group.append(dict(row))
+        for column in _LONG:
+            value = row.get(column)
+            if value is not None:
+                size += len(cast("str", value))
+        if len(group) == _NODE_ROWS or size >= _GROUP_CHARACTERS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 class ContentFile:

@@ -28,7 +28,7 @@ from livespan.collector.lake.content import Digests, FrameSource, has_content, w
 from livespan.collector.lake.parquet import ContentFile, sync_new_file, write_nodes
 from livespan.collector.lake.read_back import records_of
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.lake.rows import node_rows
+from livespan.collector.lake.rows import fold, folded_rows
 from livespan.collector.lake.schema import CONTENT, NODES
 from livespan.collector.lake.table import LakeFile, open_table
 from livespan.collector.lake.views import views_text
@@ -229,15 +229,14 @@ class Publisher:
             return
         records = [each.record for each in leaving]
         records += self._published_starts(records, self._nodes.files)
-        rows = node_rows(records, self._log_id, self._digests.of)
-        rows.sort(key=lambda row: (row["project"], row["run_id"], row["log_seq"]))
+        folded = sorted(fold(records), key=lambda pair: (pair[0].project, pair[0].run_id, pair[0].log_seq))
         late = all(each.record.log_seq <= self._nodes.watermark for each in leaving)
         path = self._nodes.new_path(upto)
-        write_nodes(path, rows, self._disk)
+        write_nodes(path, folded_rows(folded, self._log_id, self._digests.of), self._disk, len(folded))
         self._faults("publish.nodes_written")
-        runs = [str(row["run_id"]) for row in rows]
+        runs = [record.run_id for record, _ in folded]
         self._pending = _Batch(path, tuple(leaving))
-        self._nodes.commit(LakeFile(path, min(runs), max(runs)), len(rows), upto, self._clock.wall_ns(), late=late)
+        self._nodes.commit(LakeFile(path, min(runs), max(runs)), len(folded), upto, self._clock.wall_ns(), late=late)
         self._faults("publish.nodes_committed")
         self._settle(self._pending)
         self.counts.publications += 1
@@ -262,7 +261,7 @@ class Publisher:
                 trace = record.trace_id
                 if trace not in holders:
                     holders[trace] = self._held(trace)
-                if holders[trace] and now_ns - record.started_ns <= self._open_after_ns:
+                if holders[trace] and abs(now_ns - record.started_ns) <= self._open_after_ns:
                     continue
             leaving.append(each)
         return leaving

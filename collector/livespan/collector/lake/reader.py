@@ -113,7 +113,9 @@ class LakeReader:
 
 
 def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    """Return a literal; DuckDB's parser ends a statement at a NUL, so that has to be spelled."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "(" + quoted.replace("\0", "' || chr(0) || '") + ")" if "\0" in value else quoted
 
 
 def _bytes(value: object) -> bytes:

@@ -13,9 +13,11 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from livespan.collector.arrow import ArrowTable, arrow_table
+from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table
+from livespan.collector.lake.bare import REASON, bare_row
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
 from livespan.proto import attributes as names
+from livespan.proto.errors import LivespanError
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
 from livespan.proto.node import NodeStatus, NodeType
 from livespan.proto.record import AttributeValue, Large, Record, RecordKind
@@ -28,6 +30,7 @@ __all__ = [
     "Digest",
     "Stored",
     "fold",
+    "folded_rows",
     "node_rows",
     "node_table",
     "rows_table",
@@ -38,6 +41,8 @@ RAW: Final = "raw"
 INPUT_NAMES: Final = (names.INPUT, names.TOOL_ARGUMENTS)
 OUTPUT_NAMES: Final = (names.OUTPUT, names.TOOL_RESULT)
 _INT64_MAX: Final = (1 << 63) - 1
+_MISFITS: Final = (ArrowError, TypeError, ValueError, OverflowError)
+"""What Arrow says of a value that its column cannot hold."""
 
 Row: TypeAlias = dict[str, object]
 Digest: TypeAlias = Callable[[Record, str], str]
@@ -118,12 +123,48 @@ def fold(records: Iterable[Record]) -> Iterator[tuple[Record, Record | None]]:
 
 def node_rows(records: Iterable[Record], log_id: str, digest: Digest) -> list[Row]:
     """Return the rows of records, in their order; `digest` says what large values are called."""
-    return [_row(record, started, log_id, digest) for record, started in fold(records)]
+    return list(folded_rows(fold(records), log_id, digest))
+
+
+def folded_rows(folded: Iterable[tuple[Record, Record | None]], log_id: str, digest: Digest) -> Iterator[Row]:
+    """Yield the row of each record that `fold` has yielded; one that no row can be made of gets a bare one."""
+    for record, started in folded:
+        try:
+            row = _row(record, started, log_id, digest)
+        except (LivespanError, OSError):
+            raise  # the log's or the disk's trouble, not this record's
+        except Exception as error:  # noqa: BLE001  # a border: what one client sent must not keep the rest from the lake
+            row = bare_row(record, log_id, error)
+        yield row
 
 
 def rows_table(rows: Sequence[Row]) -> ArrowTable:
     """Return rows as Arrow, in the columns of `nodes`."""
+    try:
+        return _table(rows)
+    except _MISFITS:
+        return _table([_fitting(row) for row in rows])
+
+
+def _table(rows: Sequence[Row]) -> ArrowTable:
     return arrow_table(NODES, [[row.get(column) for row in rows] for column in NODE_COLUMNS])
+
+
+def _fitting(row: Row) -> Row:
+    """Return a row without the values that its columns cannot hold, and with the reason."""
+    try:
+        _table([row])
+    except _MISFITS as error:
+        kept: Row = {}
+        for column, value in row.items():
+            try:
+                _table([{column: value}])
+            except _MISFITS:
+                continue
+            kept[column] = value
+        kept["attributes"] = msgspec.json.encode({REASON: str(error)[:1000]}).decode()
+        return kept
+    return row
 
 
 def node_table(records: Sequence[Record]) -> ArrowTable:

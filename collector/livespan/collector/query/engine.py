@@ -12,7 +12,7 @@ has no access to any file: its `allowed_directories` would let COPY write over t
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = ["Answer", "Lake", "QueryEngine", "QueryLimits", "Snapshot"]
 
 _AND_HOT: Final = "UNION ALL BY NAME SELECT * FROM unpublished_nodes"
 _BATCH_ROWS: Final = 4096
+_INTERRUPT_S: Final = 0.05
 _CONFIG: Final = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -98,8 +99,8 @@ class Answer:
         self._rows = 0
         self._expired = False
         self._cancelled = False
-        self._timer = threading.Timer(limits.timeout_s, self._expire)
-        self._timer.daemon = True
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._expire, name="livespan-sql-time", daemon=True)
 
     def fetch(self, rows: int) -> list[tuple[object, ...]]:
         """Return at most this many further rows, none at the end.
@@ -121,7 +122,7 @@ class Answer:
             raise InvalidInput(
                 f"the answer has more than {self._limits.max_rows:,} rows",
                 subject="sql",
-                hint="Add a LIMIT, or aggregate.",
+                hint="Add a LIMIT, or aggregate; `livespan serve --sql-rows` sets how many may be had.",
             )
         if self._expired:
             raise self._too_long()
@@ -141,7 +142,7 @@ class Answer:
 
     def end(self) -> None:
         """Stop the clock; the connection stays open for a further statement."""
-        self._timer.cancel()
+        self._ended.set()
 
     def close(self) -> None:
         """Stop the clock and close the connection; may be called twice."""
@@ -150,13 +151,17 @@ class Answer:
 
     def _start(self, sql: str, parameters: Sequence[object]) -> None:
         self._pending = None
-        self._timer.start()
+        self._watch.start()
         self._connection.execute(sql, list(parameters))
         self.columns = unique_names([str(column[0]) for column in self._connection.description])
 
     def _expire(self) -> None:
-        self._expired = True
-        self._connection.interrupt()
+        """Interrupt what takes too long, again and again: DuckDB forgets an interrupt that comes between two steps."""
+        wait_s = self._limits.timeout_s
+        while not self._ended.wait(wait_s):
+            self._expired = True
+            self._connection.interrupt()
+            wait_s = _INTERRUPT_S
 
     @contextmanager
     def _told(self) -> Generator[None]:
@@ -170,7 +175,7 @@ class Answer:
             raise Unavailable(
                 f"the query needs more memory than its {limit} MiB",
                 subject="sql",
-                hint="Narrow it by run_id, or aggregate less.",
+                hint="Narrow it by run_id, or aggregate less; `livespan serve --sql-memory-mb` sets how much.",
             ) from error
         except duckdb.PermissionException as error:
             raise InvalidInput(
@@ -189,7 +194,7 @@ class Answer:
         return Unavailable(
             f"the query took longer than {self._limits.timeout_s:g} s",
             subject="sql",
-            hint="Narrow it by run_id or started_at.",
+            hint="Narrow it by run_id or started_at; `livespan serve --sql-timeout-s` sets how long it may take.",
         )
 
 
@@ -199,6 +204,11 @@ class QueryEngine:
     def __init__(self, lake: Lake, limits: QueryLimits | None = None) -> None:
         self._lake = lake
         self._limits = limits or QueryLimits()
+
+    @property
+    def limits(self) -> QueryLimits:
+        """What one read may cost."""
+        return self._limits
 
     def select(self, sql: str) -> Answer:
         """Return the answer to a user's statement, to be closed by the caller.
@@ -265,14 +275,17 @@ class Reading:
         Raises:
             Damaged: a file of the lake cannot be read. Unavailable: a limit is exceeded.
         """
+        return list(self.each(sql, parameters))
+
+    def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, object]]:
+        """Yield the rows of a statement, a batch in memory at a time; raises as `rows`."""
         answer = Answer(self._connection, self._limits, sql, parameters)
-        found: list[dict[str, object]] = []
         try:
             while batch := answer.fetch(_BATCH_ROWS):
-                found += (dict(zip(answer.columns, row, strict=True)) for row in batch)
+                for row in batch:
+                    yield dict(zip(answer.columns, row, strict=True))
         finally:
             answer.end()
-        return found
 
 
 def _first_line(error: Exception) -> str:

@@ -17,25 +17,26 @@ from livespan.proto.foreign import Step, Told, plant
 from livespan.proto.node import NodeStatus
 from livespan.proto.record import RecordKind
 
-__all__ = ["planted"]
+__all__ = ["planted", "step_of"]
 
 _NOTHING: Final = (b"", b"null", b'""')
 
 
-def planted(rows: Sequence[Mapping[str, object]], nodes: Sequence[ShownNode]) -> list[ShownNode]:
+def planted(steps: Sequence[Step], nodes: Sequence[ShownNode]) -> list[ShownNode]:
     """Return the nodes that stay, each under its parent.
 
     Args:
-        rows: of the view `nodes`, of one run.
+        steps: of one run, by `step_of`.
         nodes: the same, shown, in the same order.
     """
-    if not any(row["kind"] == RecordKind.FOREIGN for row in rows):
+    if not any(step.foreign for step in steps):
         return list(nodes)
     by_id = {node.node_id: node for node in nodes}
-    return [_told(by_id[node_id], told) for node_id, told in plant([_step(row) for row in rows]).items()]
+    return [_told(by_id[node_id], told) for node_id, told in plant(steps).items()]
 
 
-def _step(row: Mapping[str, object]) -> Step:
+def step_of(row: Mapping[str, object]) -> Step:
+    """Return what planting needs of a row of the view `nodes`."""
     return Step(
         node_id=text_of(row, "node_id"),
         parent_id=text_of(row, "parent_id"),

@@ -15,10 +15,11 @@ from typing import Final, TypeAlias
 import msgspec
 
 from livespan.collector.query.engine import QueryEngine, Reading
-from livespan.collector.query.planting import planted
+from livespan.collector.query.planting import planted, step_of
 from livespan.collector.query.shapes import Reuse, RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.query.shown import Row, count_of, node_from_row, run_from_row, text_of
 from livespan.proto.errors import InvalidInput, NotFound
+from livespan.proto.foreign import Step
 from livespan.proto.ids import trace_id
 from livespan.proto.node import NodeStatus, NodeType, RunStatus
 
@@ -125,12 +126,13 @@ def _is_held(run: Row, held: Held) -> bool:
 
 def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
     which = [text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")]
-    rows = reading.rows(_NODES, which)
     digests = {text_of(row, "node_id"): text_of(row, "digest") for row in reading.rows(_STATES, which)}
     attempts = count_of(run, "attempts")
+    steps: list[Step] = []
     shown: list[ShownNode] = []
-    for row in rows:
+    for row in reading.each(_NODES, which):
         in_doubt = row["in_doubt"] is True and not is_held
+        steps.append(step_of(row))
         shown.append(
             node_from_row(
                 row,
@@ -140,7 +142,7 @@ def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
                 reuse="IN DOUBT" if in_doubt else _reuse(row, attempts),
             )
         )
-    return planted(rows, shown)
+    return planted(steps, shown)
 
 
 def _reuse(row: Row, newest_attempt: int) -> Reuse:

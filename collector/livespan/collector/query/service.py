@@ -7,9 +7,11 @@ SELECT cannot keep `runs list` waiting. A caller who goes away has his statement
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
@@ -20,7 +22,7 @@ from livespan.collector.query.engine import Answer, QueryEngine
 from livespan.collector.query.runs import Held, RunFilter, list_runs, show_run
 from livespan.collector.query.shapes import RunSummary
 from livespan.collector.query.tails import Tails
-from livespan.proto.errors import LivespanError, Stop
+from livespan.proto.errors import LivespanError, Stop, Unavailable
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryServicer, add_QueryServicer_to_server
@@ -32,6 +34,7 @@ _Call: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 _READERS: Final = 2
 _STATEMENTS: Final = 2
 _FIRST_ROWS: Final = 16
+_NICE: Final = 10
 _INTERRUPT_S: Final = 0.02
 _MOST_ROWS: Final = 4096
 _REPLY_BYTES: Final = 1024 * 1024
@@ -64,7 +67,8 @@ class QueryService(QueryServicer):
         self._indexed = indexed
         self._activity = activity
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="livespan-read")
-        self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql")
+        self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql", initializer=_stand_back)
+        self._turns = asyncio.Semaphore(_STATEMENTS)
         self._answers: set[Answer] = set()
         self.tails = Tails()
 
@@ -97,6 +101,31 @@ class QueryService(QueryServicer):
 
     async def Sql(self, request: pb.SqlRequest, context: _Call) -> AsyncIterator[pb.SqlReply]:
         self._activity()
+        try:
+            await self._take_turn()
+        except Unavailable as error:
+            await _abort(context, error)
+            return
+        try:
+            async with aclosing(self._answered(request, context)) as replies:
+                async for reply in replies:
+                    yield reply
+        finally:
+            self._turns.release()
+
+    async def _take_turn(self) -> None:
+        """Wait until fewer statements are open than may be: each has memory of its own."""
+        wait_s = self._engine.limits.timeout_s
+        try:
+            await asyncio.wait_for(self._turns.acquire(), wait_s)
+        except TimeoutError:
+            raise Unavailable(
+                f"{_STATEMENTS} other statements have run for {wait_s:g} s",
+                subject="sql",
+                hint="Try again in a moment.",
+            ) from None
+
+    async def _answered(self, request: pb.SqlRequest, context: _Call) -> AsyncGenerator[pb.SqlReply]:
         try:
             await self._indexed()
             answer = await self._in(self._statements, self._engine.select, request.sql)
@@ -161,6 +190,12 @@ def add_query_service(
     service = QueryService(engine, held=held, status=status, indexed=indexed, activity=activity)
     add_QueryServicer_to_server(service, server)
     return service
+
+
+def _stand_back() -> None:
+    """Let a user's statement, and the threads that DuckDB starts for it, have what time of the processor is left."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _encoded(read: Callable[[], object]) -> bytes:
