@@ -268,6 +268,10 @@ class Collector:
             CollectorFamilies(self._committer, self._intake, self._hot, log, self._publisher, self._disk),
         )
         self._context.metrics.add_measures(self.home)
+        if self._context.serves_http:
+            from livespan.collector.metrics.route import metrics_route
+
+            self._context.routes.append(metrics_route(self._context.metrics))
         if self._forwarder:
             self._context.metrics.add("forward", self._forwarder.families)
         self._health = Health(self._server)
