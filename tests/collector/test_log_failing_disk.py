@@ -66,7 +66,7 @@ def test_a_failed_write_or_sync_poisons_the_log_until_it_is_opened_anew(tmp_path
     with pytest.raises(Unavailable, match="could not be written") as refused:
         log.append([Entry(b"refused", 1)])
     assert refused.value.subject.endswith(".seg")
-    assert "restart" in refused.value.hint
+    assert "started again" in refused.value.hint
 
     disk.failing.clear()
     with pytest.raises(Unavailable, match="could not be written"):

@@ -17,6 +17,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -87,9 +88,9 @@ def assert_read_back(home: LiveHome, trace: str, service: str) -> None:
     found = rows(
         home,
         "SELECT name, started_ns, ended_ns, status, parent_id, project FROM nodes "  # our own words
-        f"WHERE run_id = '{trace}' ORDER BY name",
+        f"WHERE run_id = '{trace}' ORDER BY name, started_ns",
     )
-    assert [row[0] for row in found] == ["chat 0", "chat 1", "chat 2", "invoke_agent writer"]
+    assert [row[0] for row in found] == ["gpt", "gpt", "gpt", "invoke_agent writer"]
     chats, root = found[:3], found[3]
     assert [(row[1], row[2]) for row in chats] == [
         (START_NS + number * 1_000_000, START_NS + number * 1_000_000 + 500_000_000) for number in range(3)
@@ -100,7 +101,13 @@ def assert_read_back(home: LiveHome, trace: str, service: str) -> None:
     assert chats[0][4] != root[4]
     history = home.inside.history(trace, service)
     assert history is not None
-    texts = {record.attributes.get("text") for record in history.foreign if record.name.startswith("chat")}
+    spans = [
+        Span.FromString(home.inside.context.history.content(record, "span"))
+        for record in history.foreign
+        if record.name == "gpt"
+    ]
+    assert sorted(span.name for span in spans) == ["chat 0", "chat 1", "chat 2"]
+    texts = {pair.value.string_value for span in spans for pair in span.attributes if pair.key == "text"}
     assert texts == {"é" * 2000}
 
 

@@ -146,7 +146,7 @@ def test_spans_of_a_genai_instrumentation_arrive_whole_bytes_and_two_hundred_att
                 chat.set_attribute(f"extra.{number}", number)
     provider.shutdown()
     records = {record.name: record for record in foreign(live, 2)}
-    child, parent = raw(live, records["chat gpt"]), raw(live, records["invoke_agent shop"])
+    child, parent = raw(live, records["gpt"]), raw(live, records["invoke_agent shop"])
     assert child.parent_span_id == parent.span_id
     values = {pair.key: pair.value for pair in child.attributes}
     assert len(values) == 206

@@ -330,7 +330,12 @@ class Collector:
         self._lock.announce(target, self.grpc_address, self.http_address)
         await self._health.serving(True)
         self._notices.info(
-            "serving", home=str(self.home.root), target=target, grpc=self.grpc_address, version=version("livespan")
+            "serving",
+            home=str(self.home.root),
+            target=target,
+            grpc=self.grpc_address,
+            http=self.http_address and f"{'https' if self.guard.has_tls else 'http'}://{self.http_address}",
+            version=version("livespan"),
         )
 
     def _add_port(self, address: str) -> int:
