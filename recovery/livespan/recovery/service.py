@@ -1,6 +1,6 @@
 """The Recovery service: messages in, leases and history asked, records out.
 
-The rules live in leases.py, opening.py, settling.py.
+The rules live in leases.py and opening.py; what is not an agent's to ask is desk.py's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 
 import grpc
 import grpc.aio
-import msgspec
 
 from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
@@ -27,16 +26,13 @@ from livespan.proto.record import Record, RecordKind
 from livespan.proto.rpc import DETAIL_KEY, detail, status_code
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
-from livespan.recovery.cancelling import cancel_request, refuse_cancelled
+from livespan.recovery.cancelling import refuse_cancelled
+from livespan.recovery.desk import Desk
 from livespan.recovery.intend_listener import IntendListener
-from livespan.recovery.interrupted import interrupted_runs
 from livespan.recovery.lease_counts import LeaseCounts
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent, Leases
 from livespan.recovery.opening import open_replies
-from livespan.recovery.planning import planned
-from livespan.recovery.settling import settle_request
-from livespan.recovery.standing import standing_of
 from livespan.recovery.tail import tail_unknown
 
 __all__ = ["LeaseAdmission", "RecoveryService", "register"]
@@ -99,6 +95,7 @@ class RecoveryService(RecoveryServicer):
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._desk = Desk(context, leases, sweep=self._sweep, turn=self._turn)
 
     async def start(self) -> None:
         """Watch the holders that the log showed, and look for leases that end by themselves."""
@@ -156,19 +153,19 @@ class RecoveryService(RecoveryServicer):
         return await _answer(context, self._close(request))
 
     async def Resolve(self, request: pb.ResolveRequest, context: _Call) -> pb.ResolveReply:
-        return await _answer(context, self._resolve(request))
+        return await _answer(context, self._desk.resolve(request))
 
     async def Plan(self, request: pb.PlanRequest, context: _Call) -> pb.PlanReply:
-        return await _answer(context, self._plan(request))
+        return await _answer(context, self._desk.plan(request))
 
     async def Interrupted(self, request: pb.InterruptedRequest, context: _Call) -> pb.InterruptedReply:
-        return await _answer(context, self._interrupted(request))
+        return await _answer(context, self._desk.interrupted(request))
 
     async def Standing(self, request: pb.StandingRequest, context: _Call) -> pb.StandingReply:
-        return await _answer(context, self._standing(request))
+        return await _answer(context, self._desk.standing(request))
 
     async def Cancel(self, request: pb.CancelRequest, context: _Call) -> pb.CancelReply:
-        return await _answer(context, self._cancel(request))
+        return await _answer(context, self._desk.cancel(request))
 
     async def _grant(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         if not request.run.run_id or not request.run.project:
@@ -279,57 +276,6 @@ class RecoveryService(RecoveryServicer):
             await self._note(lease, LeaseEvent.RELEASED, request.stopped if request.HasField("stopped") else None)
             self._context.faults("lease.released")
         return pb.CloseReply(log_seq=seq)
-
-    async def _resolve(self, request: pb.ResolveRequest) -> pb.ResolveReply:
-        await self._sweep()
-        await self._context.indexed()
-        run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
-        if run is None:
-            raise NotFound(
-                "no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs."
-            )
-        record, payload = settle_request(
-            run, request, held=self._leases.held(run.trace_id), now_ns=self._context.clock.wall_ns()
-        )
-        appended = await self._context.append(payload)
-        await self._context.indexed()
-        return pb.ResolveReply(node_id=record.node_id.hex(), log_seq=appended.first_seq)
-
-    async def _interrupted(self, request: pb.InterruptedRequest) -> pb.InterruptedReply:
-        await self._sweep()
-        await self._context.indexed()
-        listed = partial(self._context.list_runs, request.project)
-        return pb.InterruptedReply(runs=await asyncio.to_thread(interrupted_runs, listed, self._newest))
-
-    async def _standing(self, request: pb.StandingRequest) -> pb.StandingReply:
-        await self._sweep()
-        await self._context.indexed()
-        run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
-        return standing_of(run, self._leases.holder(run.trace_id) if run else None)
-
-    async def _plan(self, request: pb.PlanRequest) -> pb.PlanReply:
-        self._context.activity()
-        await self._sweep_quietly()
-        await self._context.indexed()
-        plan = await asyncio.to_thread(planned, self._context, self._leases, request.run)
-        return pb.PlanReply(json=msgspec.json.encode(plan))
-
-    async def _cancel(self, request: pb.CancelRequest) -> pb.CancelReply:
-        self._context.activity()
-        async with self._turn(request.run):
-            await self._sweep()
-            await self._context.indexed()
-            run = await asyncio.to_thread(self._newest, request.run.project, request.run.run_id)
-            if run is None:
-                raise NotFound(
-                    "no such run", subject=f"run {request.run.run_id}", hint="`livespan runs list` shows the runs."
-                )
-            if run.cancelled is not None:
-                return pb.CancelReply(log_seq=run.cancelled.log_seq, held=self._leases.cancel(run.trace_id))
-            payload = cancel_request(run, request.by, self._context.clock.wall_ns())
-            appended = await self._context.append(payload)
-            held = self._leases.cancel(run.trace_id)
-            return pb.CancelReply(log_seq=appended.first_seq, held=held)
 
     def _run(self, ref: pb.RunRef) -> RunHistory | None:
         return self._context.history.run(ref.project, ref.run_id, ref.generation)
