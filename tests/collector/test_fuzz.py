@@ -7,17 +7,22 @@ was found becomes a case of hostile.py.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from itertools import count
+from json import dumps
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import pytest
+from google.protobuf.message import DecodeError
 from tests.collector.fuzzed import fuzzed_request
+from tests.collector.otlp_transport import as_json
 from tests.collector.recorded import FixedLake
 from tests.collector.stand import Stand
-from tests.collector.transports import GrpcTransport
+from tests.collector.transports import GrpcTransport, HttpTransport, Transport
 from tests.livespan_home import LiveHome
 
 from livespan.collector.door import judged
@@ -32,6 +37,7 @@ from livespan.collector.run_history import RunHistory
 from livespan.collector.run_tree import COLUMNS, doubt_lines, heading, tree_rows
 from livespan.proto.errors import InvalidInput
 from livespan.proto.record import Large, Record, RecordKind
+from livespan.proto.rendezvous import read_address
 from livespan.proto.rpc import open_channel
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
@@ -40,7 +46,7 @@ from livespan.recovery.opening import open_replies
 
 PARSING_S: Final = 8.0
 STORING_S: Final = 8.0
-SENDING_S: Final = 6.0
+SENDING_S: Final = 8.0
 BATCH: Final = 40
 
 
@@ -138,10 +144,11 @@ def shown(engine: QueryEngine) -> None:
         assert not [line for line in lines if any(ord(letter) < 32 for letter in line)]
 
 
-def test_a_collector_answers_any_request_and_goes_on(live: LiveHome) -> None:
-    served = live.serve_process("--publish-s", "0.5")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_collector_answers_any_request_and_goes_on(live: LiveHome, protocol: str) -> None:
+    served = live.serve_process("--publish-s", "0.5", "--http", "127.0.0.1:0")
     target = f"unix:{live.home.root}/collector.sock"
-    way = GrpcTransport(target)
+    way: Transport = HttpTransport(http_address(live)) if protocol == "http" else GrpcTransport(target)
     try:
         for seed in seeds(SENDING_S):
             answer = way.send(fuzzed_request(seed), gzip=bool(seed % 2))
@@ -157,3 +164,37 @@ def test_a_collector_answers_any_request_and_goes_on(live: LiveHome) -> None:
         for run in runs:
             query.ShowRun(pb.ShowRunRequest(run=pb.RunRef(project=str(run["project"]), run_id=str(run["run_id"]))))
     assert runs
+
+
+def test_a_collector_answers_any_json_and_goes_on(live: LiveHome) -> None:
+    served = live.serve_process("--publish-s", "0.5", "--http", "127.0.0.1:0")
+    way = HttpTransport(http_address(live), json=True)
+    taken = 0
+    for seed in seeds(SENDING_S):
+        answer = way.post(broken_json(seed))
+        assert answer.code in {"OK", "INVALID_ARGUMENT"}, f"LIVESPAN_FUZZ_SEED={seed}: {answer}"
+        taken += answer.code == "OK"
+    assert served.poll() is None
+    assert taken
+
+
+def http_address(live: LiveHome) -> str:
+    address = read_address(live.home)
+    assert address is not None
+    return address.http
+
+
+def broken_json(seed: int) -> bytes:
+    """Return a request as JSON, in two cases of three with a few of its characters changed, doubled or left out."""
+    chance = random.Random(seed)
+    try:
+        text = dumps(as_json(fuzzed_request(seed)))
+    except (ValueError, DecodeError):
+        return chance.randbytes(chance.randrange(200))
+    if chance.random() < 0.33:
+        return text.encode()
+    letters = list(text)
+    for _ in range(chance.randrange(1, 6)):
+        at = chance.randrange(len(letters))
+        letters[at] = chance.choice(("", letters[at] * 2, '"', "{", "}", "[", "]", "9" * 30, "null", "\\ud800", "\0"))
+    return "".join(letters).encode("utf-8", "surrogatepass")

@@ -20,7 +20,7 @@ import pytest
 from tests.collector.hostile import CASES, HEAVY, Case
 from tests.collector.stand import Stand, Writer
 from tests.collector.stand import request as journal_request
-from tests.collector.transports import Answer, GrpcTransport, Transport
+from tests.collector.transports import Answer, GrpcTransport, HttpTransport, Transport
 from tests.livespan_home import LiveHome, wait_until
 
 from livespan.collector.door import judged
@@ -32,6 +32,7 @@ from livespan.collector.render import table_lines
 from livespan.collector.run_tree import COLUMNS, doubt_lines, heading, tree_rows
 from livespan.proto.errors import InvalidInput
 from livespan.proto.record import Record, RecordKind
+from livespan.proto.rendezvous import read_address
 from livespan.proto.rpc import open_channel
 from livespan.proto.span import WireSpan
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -167,7 +168,7 @@ class Served:
         return f"unix:{self.live.home.root}/collector.sock"
 
     def start(self, *words: str) -> None:
-        self.pid = self.live.serve_process(*words).pid
+        self.pid = self.live.serve_process("--http", "127.0.0.1:0", *words).pid
 
     def send(self, payload: bytes, *, gzip: bool = False) -> Answer:
         way = self.transport()
@@ -202,10 +203,16 @@ class Served:
         return int(line.split()[1]) * 1024
 
 
-@pytest.fixture(params=["grpc"])
+@pytest.fixture(params=["grpc", "http"])
 def served(request: pytest.FixtureRequest, live: LiveHome) -> Served:
     target = f"unix:{live.home.root}/collector.sock"
-    return Served(live, {"grpc": lambda: GrpcTransport(target)}[request.param])
+
+    def over_http() -> Transport:
+        address = read_address(live.home)
+        assert address is not None
+        return HttpTransport(address.http)
+
+    return Served(live, over_http if request.param == "http" else lambda: GrpcTransport(target))
 
 
 def test_a_collector_takes_all_of_it_is_killed_over_it_and_has_what_it_should(served: Served) -> None:

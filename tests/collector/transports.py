@@ -7,10 +7,11 @@ from typing import Any, Protocol, cast
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from tests.collector.otlp_transport import Http
 
 from livespan.collector.otlp_service import EXPORT_METHOD
 
-__all__ = ["Answer", "GrpcTransport", "Transport"]
+__all__ = ["Answer", "GrpcTransport", "HttpTransport", "Transport"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,24 @@ class GrpcTransport:
 
     def close(self) -> None:
         self._channel.close()
+
+
+class HttpTransport:
+    """OTLP/HTTP in protobuf, or, where `json` says so, in JSON; `code` is what the answer's Status says."""
+
+    def __init__(self, address: str, *, json: bool = False) -> None:
+        self._http = Http(address, json=json)
+
+    def send(self, payload: bytes, *, gzip: bool = False) -> Answer:
+        told = self._http.send(payload, zipped=gzip)
+        rejected = told.partial.rejected_spans if told.partial else 0
+        message = told.partial.error_message if told.partial else told.message
+        return Answer(told.code, rejected, message, may_retry=told.retry_s is not None)
+
+    def post(self, body: bytes) -> Answer:
+        """Send a body that need not be a request in this encoding."""
+        told = self._http.post(body)
+        return Answer(told.code, message=told.message, may_retry=told.retry_s is not None)
+
+    def close(self) -> None:
+        """Each request has a connection of its own."""

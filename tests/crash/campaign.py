@@ -61,7 +61,7 @@ _TOGETHER: Final = (
 )  # fmt: skip
 _PROGRAMS: Final = (*SHAPES, "restore", "processes")
 _RUNS_PER_HOME: Final = 8
-_SMALL: Final = CollectorShape(segment_bytes=64 << 10, publish_s=0.05)
+_SMALL: Final = CollectorShape(segment_bytes=64 << 10, publish_s=0.05, alone=True)
 _USUAL: Final = CollectorShape(segment_bytes=1 << 20, publish_s=0.2)
 
 

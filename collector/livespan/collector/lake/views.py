@@ -117,8 +117,8 @@ WITH told AS (
         count(DISTINCT coalesce(idempotency_key, node_id)) FILTER (effect) AS effects,
         count(*) FILTER (in_doubt) AS in_doubt,
         count(*) FILTER (conflict) AS conflicts,
-        CAST(coalesce(sum(input_tokens), 0) AS BIGINT) AS input_tokens,
-        CAST(coalesce(sum(output_tokens), 0) AS BIGINT) AS output_tokens
+        CAST(least(greatest(coalesce(sum(input_tokens), 0), 0), 9223372036854775807) AS BIGINT) AS input_tokens,
+        CAST(least(greatest(coalesce(sum(output_tokens), 0), 0), 9223372036854775807) AS BIGINT) AS output_tokens
     FROM nodes GROUP BY ALL
 ), judged AS (
     SELECT told.*, counted.* EXCLUDE ({_RUN}),
