@@ -14,16 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import grpc
-import grpc.aio
-
-from livespan.collector.bearer import BearerInterceptor
 from livespan.collector.bounded import finishes_within
 from livespan.collector.context import Context, Protections
 from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.forward.target import ForwardTarget
+from livespan.collector.grpc_server import add_port, grpc_server
 from livespan.collector.health import Health
 from livespan.collector.history import History
 from livespan.collector.home_lock import HomeLock, make_way, socket_path
@@ -230,7 +227,7 @@ class Collector:
         self._opened.append(self._committer.close)
         self._forwarder = _forwarder(self._forward, self.home, log) if self._forward else None
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
-        self._server = _grpc_server(settings.max_message_bytes, self.guard.token)
+        self._server = grpc_server(settings.max_message_bytes, self.guard.token)
         self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
         engine = QueryEngine(self._publisher, limits)
@@ -315,7 +312,7 @@ class Collector:
             self._server.add_insecure_port(target)
             if self.grpc_address:
                 host = self.grpc_address.rpartition(":")[0]
-                self.grpc_address = f"{host}:{self._add_port(self.grpc_address)}"
+                self.grpc_address = f"{host}:{add_port(self._server, self.guard, self.grpc_address)}"
         except RuntimeError as error:
             raise Unavailable(
                 "the address cannot be listened on",
@@ -337,13 +334,6 @@ class Collector:
             http=self.http_address and f"{'https' if self.guard.has_tls else 'http'}://{self.http_address}",
             version=version("livespan"),
         )
-
-    def _add_port(self, address: str) -> int:
-        certificate, key = self.guard.certificate, self.guard.key
-        if certificate is None or key is None:
-            return self._server.add_insecure_port(address)
-        pair = (key.read_bytes(), certificate.read_bytes())
-        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     async def _listen_http(self) -> None:
         # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
@@ -407,22 +397,3 @@ def _forwarder(target: ForwardTarget, home: Home, log: FileLog) -> Forwarder:
     from livespan.collector.forward.forwarder import Forwarder
 
     return Forwarder.of(target, home, log)
-
-
-def _grpc_server(max_message_bytes: int, token: str) -> grpc.aio.Server:
-    untyped: Any = grpc.aio  # its stub leaves the interceptors' types open
-    server: grpc.aio.Server = untyped.server(
-        interceptors=[BearerInterceptor(token)] if token else None,
-        options=[
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),  # a run of 100,000 nodes is 80 MB of JSON
-            ("grpc.so_reuseport", 0),
-            # A client behind a NAT or a load balancer is found dead within a minute; one that pings is no attacker.
-            ("grpc.keepalive_time_ms", 40_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ("grpc.http2.max_ping_strikes", 0),
-        ],
-    )
-    return server
