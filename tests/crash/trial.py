@@ -39,6 +39,7 @@ _SLOW: Final = {
     "log.segment_created": 10.0,
     "lease.before_release": _RUN_S,
     "lease.released": _RUN_S,
+    "lease.snapshot": 8.0,
     "log.recycle": 10.0,
 }
 """Seconds to wait for steps that come at a life's end, or when its records are published."""

@@ -24,7 +24,7 @@ __all__ = ["KillReport", "kill_at_each_point"]
 _SHAPE: Final = CollectorShape(segment_bytes=64 << 10, publish_s=0.05, alone=True)
 _HOARDING: Final = CollectorShape(segment_bytes=64 << 10, publish_s=600.0, alone=True)
 """What is not published frees no segment, so that new ones are made."""
-_TRIES: Final = 6
+_TRIES: Final = 20
 """A program may end before it comes to a point; then another one is sent."""
 _RUNS_PER_HOME: Final = 12
 
