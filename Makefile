@@ -15,7 +15,7 @@ PROTO_FILES := livespan/proto/v1/livespan.proto
 CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
-DEPLOY_TOOLS := systemd-analyze docker-compose
+DEPLOY_TOOLS := systemd-analyze docker-compose openssl
 .PHONY: help setup clients deploy-tools demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
@@ -29,11 +29,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(STAMP)
 
-deploy-tools: ## what tests/deploy checks units and compose files with: Debian's systemd and docker-compose, no engine
+deploy-tools: ## what tests check units, compose files and TLS with: Debian's systemd, docker-compose (no engine) and openssl
 	@for tool in $(DEPLOY_TOOLS); do command -v $$tool >/dev/null || missing=1; done; test -z "$$missing" || { \
-	  test $$(id -u) -eq 0 || { echo 'install $(DEPLOY_TOOLS): apt-get install systemd docker-compose' >&2; exit 1; }; \
+	  test $$(id -u) -eq 0 || { echo 'install $(DEPLOY_TOOLS): apt-get install systemd docker-compose openssl' >&2; exit 1; }; \
 	  apt-get -qq update && \
-	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends systemd docker-compose; } >&2
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends systemd docker-compose openssl; } >&2
 
 clients: setup $(JS_STAMP) $(JSON_STAMP) ## install the stock OTLP exporters that tests send with (npm, and Python's for JSON)
 
