@@ -15,6 +15,8 @@ from livespan.proto.record import RecordKind
 __all__ = ["Incoming", "judged"]
 
 _LEASE: Final = RecordKind.LEASE.value.encode()
+_LENGTH_ENDS: Final = (len(_LEASE), 0)
+"""The last byte of a length of five on the wire: as everybody writes it, and as a longer varint."""
 _FORGED: Final = "a lease is recorded by the collector alone"
 
 
@@ -43,10 +45,20 @@ def judged(payload: bytes) -> Incoming:
     request = Request(payload)
     refusals = request.refusals()
     count = request.count()
-    if _LEASE in payload:  # nearly no request says so, and only then is it worth to look at each span
+    if _may_say_lease(payload):  # nearly no request does, and only then is it worth to look at each span
         forged = [span for span, kind in request.kinds() if kind is RecordKind.LEASE]
         if forged:
             payload = request.without(frozenset(forged))
             request = Request(payload)
             refusals = sorted([*refusals, *(Refusal(span, _FORGED) for span in forged)], key=lambda each: each.span)
     return Incoming(payload, request, count - len(refusals), refusals)
+
+
+def _may_say_lease(payload: bytes) -> bool:
+    """Return whether some value may be this word alone. In what people write to models it stands in every "please"."""
+    at = payload.find(_LEASE)
+    while at > 0:
+        if payload[at - 1] in _LENGTH_ENDS:
+            return True
+        at = payload.find(_LEASE, at + len(_LEASE))
+    return False

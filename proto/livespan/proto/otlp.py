@@ -145,9 +145,14 @@ class Request:
 
     def kinds(self) -> Iterator[tuple[int, RecordKind]]:
         """Yield the number and kind of each span that can be stored."""
+        last: Resource | None = None
+        run_id = ""
         for index, resource, _, span, refused in self._spans():
-            if not (refused or span_refusal(span)):
-                yield index, _kind(_record_word(span), _life(resource).run_id)
+            if refused or span_refusal(span):
+                continue
+            if resource is not last:
+                last, run_id = resource, _life(resource).run_id
+            yield index, _kind(_record_word(span), run_id)
 
     def without(self, spans: Container[int]) -> bytes:
         """Return the bytes of this request without the spans of these numbers; what is left is numbered anew."""
