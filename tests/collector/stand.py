@@ -148,6 +148,7 @@ class Stand:
     disk: Disk | None = None
     faults: Callable[[str], None] = lambda _step: None
     held: bool = False
+    crowded: bool = False
     clock: StoppedClock = field(default_factory=StoppedClock)
     publish_records: int = 4000
 
@@ -164,6 +165,7 @@ class Stand:
             self.reader,
             clock=self.clock,
             held=lambda _trace: self.held,
+            crowded=lambda: self.crowded,
             recycle=self.recycled.append,
             disk=self.disk,
             faults=self.faults,

@@ -73,6 +73,23 @@ def test_an_open_node_is_published_when_it_is_old(stand: Stand) -> None:
     assert len(stand.rows("SELECT * FROM records")) == 2
 
 
+def test_an_open_node_that_pins_a_log_which_is_too_long_is_published_as_it_is(stand: Stand) -> None:
+    stand.held = True
+    writer = Writer()
+    first = stand.send(writer.started(node(1)))[0].log_seq
+    stand.send(writer.started(node(2)), writer.ended(node(2)))
+    assert stand.publish() == first, "the log is needed from the open node on"
+    stand.crowded = True
+    assert stand.publish() == stand.hot.indexed_seq + 1
+    assert stand.rows("SELECT node_id, status FROM nodes ORDER BY ALL") == [
+        (node(1).hex(), "RUNNING"),
+        (node(2).hex(), "SUCCESS"),
+    ]
+    stand.send(writer.ended(node(1)))
+    stand.publish()
+    assert stand.rows("SELECT status FROM nodes") == [("SUCCESS",), ("SUCCESS",)]
+
+
 def test_the_end_publishes_open_nodes(stand: Stand) -> None:
     stand.held = True
     stand.send(Writer().started(node(1)))

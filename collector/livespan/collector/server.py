@@ -192,7 +192,23 @@ class Collector:
             await asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
 
     async def _start(self) -> None:
-        loop = asyncio.get_running_loop()
+        socket = self._socket or socket_path(self.home, self._runtime_folder)
+        self._open_storage(asyncio.get_running_loop())
+        self._add_services(f"unix:{socket}")
+        await asyncio.to_thread(self._replay)
+        self._publisher.start()
+        if self._forwarder:
+            self._forwarder.start()
+        try:
+            for starting in self._context.starting:
+                await starting()
+            await self._listen(socket)
+        except BaseException:
+            await self._wind_down()
+            raise
+
+    def _open_storage(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Open log and lake, and what stands between them and the services."""
         settings = self._settings
         log = open_log(
             self.home.log,
@@ -206,29 +222,37 @@ class Collector:
         for damage in log.report.damages:
             self._notices.error("segment damaged", **damage_facts(damage))
         self._hot = HotTier(settings.hot_bytes, settings.publish_records, faults=self._faults)
-        reader = LakeReader()
-        self._opened.append(reader.close)
+        self._reader = LakeReader()
+        self._opened.append(self._reader.close)
         self._publisher = Publisher(
             self.home.lake,
             self._hot,
             log,
             str(log.uuid),
-            reader,
+            self._reader,
             clock=self._clock,
             held=lambda trace: self._context.admission.held(trace),
             recycle=lambda below: self._recycle(below, loop),
             publish_s=settings.publish_s,
             open_after_s=settings.open_after_s,
-            crowded=lambda: log.held_bytes > settings.log_bytes,
+            crowded=lambda: log.stats().segment_bytes > settings.log_bytes,
             disk=self._disk,
             faults=self._faults,
         )
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
-        self._forwarder = _forwarder(self._forward, self.home, log) if self._forward else None
+        self._forwarder: Forwarder | None = None
+        if self._forward:
+            # Imported here: the SDK costs a collector's start 35 ms, and most forward nothing.
+            from livespan.collector.forward.forwarder import Forwarder
+
+            self._forwarder = Forwarder.of(self._forward, self.home, log)
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
+
+    def _add_services(self, target: str) -> None:
+        """Make the server, and hang in what it serves: our own services first, then those of higher layers."""
+        settings = self._settings
         self._server = grpc_server(settings.max_message_bytes, self.guard.token)
-        self._socket = self._socket or socket_path(self.home, self._runtime_folder)
         limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
         engine = QueryEngine(self._publisher, limits)
         self._context = Context(
@@ -237,10 +261,10 @@ class Collector:
             clock=self._clock,
             protections=self._protections,
             faults=self._faults,
-            target=f"unix:{self._socket}",
+            target=target,
             append=self._intake.append,
             append_here=self._intake.append_here,
-            history=History(self._hot, reader, log),
+            history=History(self._hot, self._reader, self._log),
             list_runs=lambda project: list_runs(
                 engine, lambda trace: self._context.admission.held(trace), RunFilter(project)
             ),
@@ -260,10 +284,8 @@ class Collector:
         )
         self._hot.on_new = query.tails.put
         self._context.closing.append(query.close)
-        self._context.metrics.add(
-            "collector",
-            CollectorFamilies(self._committer, self._intake, self._hot, log, self._publisher, self._disk),
-        )
+        families = CollectorFamilies(self._committer, self._intake, self._hot, self._log, self._publisher, self._disk)
+        self._context.metrics.add("collector", families)
         self._context.metrics.add_measures(self.home)
         if self._context.serves_http:
             from livespan.collector.metrics.route import metrics_route
@@ -274,17 +296,6 @@ class Collector:
         self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(self._server, self._context)
-        await asyncio.to_thread(self._replay)
-        self._publisher.start()
-        if self._forwarder:
-            self._forwarder.start()
-        try:
-            for starting in self._context.starting:
-                await starting()
-            await self._listen(self._socket)
-        except BaseException:
-            await self._wind_down()
-            raise
 
     def _replay(self) -> None:
         """Bring back what the log holds and the lake does not, and tell recovery of leases and lives."""
@@ -344,10 +355,8 @@ class Collector:
         self._http = HttpServer(self.http_address, self.guard)
         self.http_address = self._http.address
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
-        await self._http.start([*probe_routes(self._not_ready), traces, *self._context.routes])
-
-    def _not_ready(self) -> Sequence[str]:
-        return reasons_not_ready(self._intake, self._hot, self._publisher)
+        probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
+        await self._http.start([*probes, traces, *self._context.routes])
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -390,10 +399,3 @@ class Collector:
     def _close_opened(self) -> None:
         while self._opened:
             self._opened.pop()()
-
-
-def _forwarder(target: ForwardTarget, home: Home, log: FileLog) -> Forwarder:
-    # Imported here: the SDK costs a collector's start 35 ms, and most forward nothing.
-    from livespan.collector.forward.forwarder import Forwarder
-
-    return Forwarder.of(target, home, log)

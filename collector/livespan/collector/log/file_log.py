@@ -144,12 +144,6 @@ class FileLog:
         return self._maker.uuid
 
     @property
-    def held_bytes(self) -> int:
-        """Bytes on the disk of all segments that were not given back yet."""
-        with self._lock:
-            return sum(segment.size_bytes for segment in self._segments)
-
-    @property
     def failure(self) -> Unavailable | None:
         """Why nothing is taken any more, None while all is well: what a failed sync left on the disk is not known."""
         return self._poison
