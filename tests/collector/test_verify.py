@@ -141,7 +141,10 @@ def test_a_segment_that_is_gone_leaves_a_hole_that_is_named(tmp_path: Path) -> N
 
 def test_a_bit_in_the_logs_uuid_is_named(home: Home) -> None:
     path = home.log / "format.json"
-    flip(path, path.read_bytes().index(b'"uuid":"') + 10, bit=0)
+    text = path.read_bytes()
+    uuid_at = text.index(b'"uuid":"') + len(b'"uuid":"')
+    # All but `a` and `f` stay hexadecimal digits: the file can be read, and says another log's name.
+    flip(path, next(at for at in range(uuid_at, uuid_at + 36) if chr(text[at]) in "0123456789bcde"), bit=0)
     named = {(fault.file, fault.offset) for fault in log(home).faults}
     assert (str(log_segment(home)), 8) in named
 
