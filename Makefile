@@ -16,7 +16,7 @@ CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
 DEPLOY_TOOLS := systemd-analyze docker-compose openssl
-.PHONY: help setup clients deploy-tools demo test test-core test-crash foreign lint types proto proto-check bench mutants torture format clean
+.PHONY: help setup clients deploy-tools demo test test-core test-outside test-crash foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,13 +52,16 @@ $(JSON_STAMP): Makefile
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: setup clients foreign deploy-tools ## all tests but lint and types
-	$(BIN)/python -m pytest -q tests -m 'not crash'
-	$(BIN)/python -m pytest -q tests -m crash
-	$(MAKE) --no-print-directory mutants
+test: test-core test-outside test-crash mutants ## all tests but lint and types
 
-test-core: setup clients foreign deploy-tools ## the tests that kill nothing
-	$(BIN)/python -m pytest -q tests -m 'not crash'
+test-core: setup deploy-tools ## the product's own tests, in minutes
+	$(BIN)/python -m pytest -q tests -m 'not crash and not outside'
+
+test-outside: setup clients foreign deploy-tools ## stock clients, their instrumentations, hostile and random input, deploy files
+	$(BIN)/python -m pytest -q tests -m 'outside and not crash'
+
+test-crash: setup ## real processes killed, disks that fail, power cuts
+	$(BIN)/python -m pytest -q tests -m crash
 
 foreign: $(CONVENTIONS:%=.make/foreign/%) ## make an environment for each convention's own instrumentations (tests/frameworks/requirements)
 

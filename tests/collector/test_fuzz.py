@@ -44,6 +44,8 @@ from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 from livespan.recovery.lease_record import lease_from_record
 from livespan.recovery.opening import open_replies
 
+pytestmark = pytest.mark.outside
+
 PARSING_S: Final = 8.0
 STORING_S: Final = 8.0
 SENDING_S: Final = 8.0

@@ -38,6 +38,8 @@ from livespan.proto.span import WireSpan
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
+pytestmark = pytest.mark.outside
+
 MOST_RSS_BYTES = 1024 * 1024 * 1024
 """What the collector may come to, whatever is sent: a request of 64 MB costs several times that while it is read."""
 NOTHING: dict[str, list[list[object]]] = {"SELECT count(*) FROM records WHERE run_id = $run": [[0]]}

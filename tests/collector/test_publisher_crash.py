@@ -19,6 +19,8 @@ from tests.power_cut import ForgetfulDisk
 from livespan.proto.ids import content_digest
 from livespan.proto.record import RecordKind
 
+pytestmark = pytest.mark.crash
+
 STEPS = [
     "publish.before_content",
     "publish.content_written",

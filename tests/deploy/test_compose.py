@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.deploy.manifests import DEPLOY, ROOT, documents
 
+pytestmark = pytest.mark.outside
+
 COMPOSE = DEPLOY / "docker-compose.yml"
 
 

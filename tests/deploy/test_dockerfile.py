@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 from tests.deploy.manifests import DEPLOY, ROOT
 
+pytestmark = pytest.mark.outside
+
 
 class Step(NamedTuple):
     """One instruction."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from tests.deploy.manifests import DEPLOY
 from tests.livespan_home import LiveHome, wait_until
+
+pytestmark = pytest.mark.outside
 
 AGENT = str(DEPLOY / "example" / "agent.py")
 

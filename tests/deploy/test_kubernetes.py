@@ -7,6 +7,8 @@ import pytest
 from tests.deploy.manifests import DEPLOY, containers, documents, pod_of
 from tests.deploy.schemas import RefusedByApi, newest_version, validate
 
+pytestmark = pytest.mark.outside
+
 FILES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 WORKLOADS = [
     pytest.param(pod, id=f"{path.name}-{document['kind']}")

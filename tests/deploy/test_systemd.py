@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.deploy.manifests import DEPLOY
 
+pytestmark = pytest.mark.outside
+
 COLLECTOR = DEPLOY / "systemd" / "livespan-collector.service"
 AGENT = DEPLOY / "systemd" / "livespan-agent@.service"
 

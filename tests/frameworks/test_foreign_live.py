@@ -26,6 +26,8 @@ from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 from livespan.replay.testing import ModelServer
 
+pytestmark = pytest.mark.outside
+
 CALLS = ("PROMPT", "TOOL", "MEMORY")
 OWN = "weather-by-ourselves"
 ARGUMENTS = {"city": "Paris", "days": 2}

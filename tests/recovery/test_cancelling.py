@@ -15,6 +15,8 @@ from livespan.proto.errors import Cancelled, Conflict, NotFound, RunCancelled, R
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
 
+pytestmark = pytest.mark.crash
+
 __all__ = ["channel"]
 
 QUICK = CollectorSettings(lease_s=0.6, publish_s=0.5)

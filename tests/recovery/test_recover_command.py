@@ -15,6 +15,8 @@ from tests.livespan_home import LiveHome, wait_until
 
 from livespan.replay.testing import ledger
 
+pytestmark = pytest.mark.crash
+
 AGENT = ("-m", "tests.recovery.dying_agent")
 CHARGES = [100, 101, 102, 103]
 

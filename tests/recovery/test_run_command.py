@@ -18,6 +18,8 @@ from tests.livespan_home import ROOT, LiveHome, wait_until
 from livespan.proto.process import start_time_ticks
 from livespan.replay.testing import ledger
 
+pytestmark = pytest.mark.crash
+
 COMMAND = ("-m", "livespan.collector", "run", "--backoff-s", "0.05")
 CHARGES = [100, 101, 102, 103]
 
