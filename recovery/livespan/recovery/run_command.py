@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from livespan.collector.options import OutputForm, Where, output_option, where_options
-from livespan.collector.render import note, print_json, print_jsonl
+from livespan.collector.render import note, print_result
 from livespan.proto.errors import InvalidInput, NotFound
 from livespan.recovery.supervision.children import Children
 from livespan.recovery.supervision.patience import Limits
@@ -122,13 +122,9 @@ def run(
         )
         supervised = supervisor.run()
     result = _result(supervised, run_id, project, _again(where, run_id, project, cwd, command))
-    match output:
-        case OutputForm.JSON:
-            print_json(result)
-        case OutputForm.JSONL:
-            print_jsonl([result])
-        case OutputForm.TEXT:
-            _tell(result)
+    if output is OutputForm.TEXT:
+        _tell(result)
+    print_result(result, output)
     return result.exit_code
 
 
