@@ -6,14 +6,14 @@ import getpass
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 
 __all__ = ["cancel"]
 
 
 @click.command()
 @click.argument("run")
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:

@@ -6,7 +6,7 @@ import getpass
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 
 __all__ = ["resolve"]
 
@@ -18,7 +18,7 @@ __all__ = ["resolve"]
 @click.option(
     "--not-done", is_flag=True, help="The effect did not happen: it is run when the program is started again."
 )
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 def resolve(

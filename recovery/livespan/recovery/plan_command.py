@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.proto.errors import EXIT_CODES, ErrorKind, NotFound
 
 __all__ = ["plan"]
@@ -12,7 +12,7 @@ __all__ = ["plan"]
 
 @click.command(short_help="Show what a resumed run would do with each step, and why.")
 @click.argument("run")
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 @click.pass_context
