@@ -32,8 +32,9 @@ from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
 from livespan.proto.ids import NodeId, TraceId, trace_id
+from livespan.proto.life import life_resource
 from livespan.proto.process import this_process
-from livespan.proto.span import Scalar, export_request, resource_bytes
+from livespan.proto.span import Scalar, export_request
 from livespan.proto.v1 import livespan_pb2 as pb
 
 if TYPE_CHECKING:
@@ -162,7 +163,15 @@ def open_run(
         history, replies = read_history(ties.client().open(run, grant.epoch))
         core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
-        resource = _resource(settings, run, grant, session, tags or {})
+        resource = life_resource(
+            project=run.project,
+            run_id=run.run_id,
+            generation=run.generation,
+            attempt=grant.attempt,
+            epoch=grant.epoch,
+            session=session,
+            tags=tags,
+        )
         mirror = _mirror(settings, run, grant, session)
         journal = Journal(
             ties.spool,
@@ -255,24 +264,6 @@ def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable
             time.sleep(_PAUSE_S)
 
     return fetch
-
-
-def _resource(
-    settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str, tags: Mapping[str, str]
-) -> bytes:
-    attributes: dict[str, Scalar] = {
-        names.SERVICE_NAME: settings.project,
-        names.PROJECT: settings.project,
-        names.RUN_ID: run.run_id,
-        names.GENERATION: run.generation,
-        names.ATTEMPT: grant.attempt,
-        names.EPOCH: grant.epoch,
-    }
-    if session:
-        attributes[names.SESSION] = session
-    for key, value in tags.items():
-        attributes[names.TAG_PREFIX + key] = value
-    return resource_bytes(attributes)
 
 
 def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str) -> Mirror | None:
