@@ -31,6 +31,7 @@ from livespan.instrumentation.started import STARTED
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
+from livespan.proto.holder import holder_message
 from livespan.proto.ids import NodeId, TraceId, trace_id
 from livespan.proto.life import life_resource
 from livespan.proto.process import this_process
@@ -146,7 +147,7 @@ def open_run(
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
         run=run,
-        holder=_holder(ties),
+        holder=holder_message(this_process(), ties.spool_id),
         attempt=_attempt(session, tags or {}, user, Masking(settings.mask)),
         if_finished=if_finished,
         token=random_hex(8),
@@ -275,18 +276,6 @@ def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, sessio
     if session:
         told[names.SESSION] = session
     return Mirror(settings.tracer_provider, told)
-
-
-def _holder(ties: Connection) -> pb.Holder:
-    me = this_process()
-    return pb.Holder(
-        pid=me.pid,
-        start_time_ticks=me.start_time_ticks,
-        boot_id=me.boot_id,
-        pid_namespace=me.pid_namespace,
-        host=me.host,
-        spool_id=ties.spool_id,
-    )
 
 
 def _attempt(session: str, tags: Mapping[str, str], user: str, masking: Masking) -> pb.Attempt:
