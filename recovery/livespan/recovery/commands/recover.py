@@ -12,7 +12,7 @@ import click
 from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.collector.render import Cell, Column, count, note, print_json, print_jsonl, print_table
 from livespan.proto.errors import EXIT_CODES, ErrorKind, InvalidInput
-from livespan.recovery.limit_options import limit_options, limit_words
+from livespan.recovery.commands.limit_options import limit_options, limit_words
 from livespan.recovery.supervision.children import Children
 from livespan.recovery.supervision.patience import Limits
 from livespan.recovery.supervision.results import Recovered

@@ -39,7 +39,7 @@ def plan(context: click.Context, where: Where, output: OutputForm, run: str, pro
     from livespan.collector.render import print_json, print_jsonl
     from livespan.proto.v1.livespan_pb2 import PlanRequest, ShowRunRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
-    from livespan.recovery.plan_page import print_plan
+    from livespan.recovery.commands.plan_page import print_plan
     from livespan.recovery.planner import Plan
 
     with open_target(where) as channel:

@@ -13,7 +13,7 @@ import click
 from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.collector.render import note, print_result
 from livespan.proto.errors import InvalidInput, NotFound
-from livespan.recovery.limit_options import limit_options
+from livespan.recovery.commands.limit_options import limit_options
 from livespan.recovery.supervision.children import Children
 from livespan.recovery.supervision.patience import Limits
 from livespan.recovery.supervision.results import RunResult
