@@ -23,6 +23,7 @@ from tests.crash.witness import Line, Witness, json_digest
 from livespan.instrumentation.client import CollectorClient
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict
+from livespan.proto.holder import holder_message
 from livespan.proto.ids import (
     ROOT_SCOPE,
     attempt_node_id,
@@ -118,14 +119,7 @@ class PowerClient:
     def _hold(self) -> threading.Event:
         """Take the lease; it is held until what is returned is set."""
         over = threading.Event()
-        process = this_process()
-        holder = pb.Holder(
-            pid=process.pid,
-            start_time_ticks=process.start_time_ticks,
-            boot_id=process.boot_id,
-            pid_namespace=process.pid_namespace,
-            host=process.host,
-        )
+        holder = holder_message(this_process(), "")
 
         def asked() -> Iterator[pb.HoldRequest]:
             yield pb.HoldRequest(run=self._run, holder=holder, attempt=pb.Attempt(), token=os.urandom(8).hex())

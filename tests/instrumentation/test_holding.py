@@ -12,6 +12,7 @@ from livespan.collector.settings import CollectorSettings
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.holding import Holding
 from livespan.proto.errors import RunHeld, Stop, Unavailable
+from livespan.proto.holder import holder_message
 from livespan.proto.process import this_process
 from livespan.proto.v1 import livespan_pb2 as pb
 
@@ -20,15 +21,7 @@ SHORT = CollectorSettings(lease_s=LEASE_S, publish_s=0.5)
 
 
 def request(run_id: str = "r") -> pb.HoldRequest:
-    me = this_process()
-    holder = pb.Holder(
-        pid=me.pid,
-        start_time_ticks=me.start_time_ticks,
-        boot_id=me.boot_id,
-        pid_namespace=me.pid_namespace,
-        host=me.host,
-    )
-    return pb.HoldRequest(run=pb.RunRef(project="p", run_id=run_id), holder=holder)
+    return pb.HoldRequest(run=pb.RunRef(project="p", run_id=run_id), holder=holder_message(this_process(), ""))
 
 
 class Held:

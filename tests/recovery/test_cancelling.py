@@ -198,6 +198,8 @@ def test_the_command_says_what_follows(live: LiveHome, capsys: pytest.CaptureFix
     assert "order-17 is cancelled" in err
     code, out, _ = command(live, capsys, "cancel", "order", "-o", "json")
     assert json.loads(out) == {"run_id": "order-17", "project": "default", "cancelled": True, "held": False}
+    _, line, _ = command(live, capsys, "cancel", "order", "-o", "jsonl")
+    assert (json.loads(line), line.count("\n")) == (json.loads(out), 1)
     assert status(live, capsys, "order-17") == ("cancelled", "cancelled")
     assert command(live, capsys, "cancel", "none")[0] == 3
 

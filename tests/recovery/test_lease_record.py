@@ -11,7 +11,7 @@ from livespan.proto.otlp import Request
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
 from livespan.proto.v1.livespan_pb2 import Attempt
-from livespan.recovery.lease_record import SCOPE_ROOT, attempt_request, lease_from_record, lease_request
+from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
 from livespan.recovery.leases import Lease, LeaseEvent
 
 TRACE = trace_id("p", "r", 2)
@@ -67,7 +67,3 @@ def test_the_first_life_links_to_none() -> None:
 def test_a_record_that_tells_of_no_lease_is_passed_over(attributes: dict[str, str]) -> None:
     [record] = records(lease_request(LEASE, LeaseEvent.GRANTED, 0, 1))
     assert lease_from_record(msgspec.structs.replace(record, attributes=attributes)) is None
-
-
-def test_the_roots_scope_is_that_of_the_agents_side() -> None:
-    assert SCOPE_ROOT == ROOT_SCOPE

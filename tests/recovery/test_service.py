@@ -24,6 +24,8 @@ from livespan.proto.errors import (
     RunStopped,
     Stop,
 )
+from livespan.proto.holder import holder_message
+from livespan.proto.ids import trace_id
 from livespan.proto.process import ProcessId, start_time_ticks, this_process
 from livespan.proto.rpc import open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -45,18 +47,10 @@ class Holder:
         self._replies = RecoveryStub(channel).Hold(iter(self._questions.get, None))
 
     def ask(self, *, epoch: int = 0, if_finished: str = "return") -> pb.HoldReply:
-        one = self._process
         self._questions.put(
             pb.HoldRequest(
                 run=self.run,
-                holder=pb.Holder(
-                    pid=one.pid,
-                    start_time_ticks=one.start_time_ticks,
-                    boot_id=one.boot_id,
-                    pid_namespace=one.pid_namespace,
-                    host=one.host,
-                    spool_id=self._spool,
-                ),
+                holder=holder_message(self._process, self._spool),
                 epoch=epoch,
                 if_finished=if_finished,
             )
@@ -160,8 +154,6 @@ def test_a_life_whose_spool_was_elsewhere_has_an_unknown_tail(live: LiveHome, ch
 
 
 def _trace() -> bytes:
-    from livespan.proto.ids import trace_id
-
     return trace_id("p", "r")
 
 

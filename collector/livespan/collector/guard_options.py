@@ -1,40 +1,23 @@
-"""`--tls-cert`, `--tls-key`, `--token-file`: what protects a collector's TCP ports, read before it starts."""
+"""`--tls-cert`, `--tls-key`, `--token-file`: what protects a collector's TCP ports, read before it starts. A
+command gets it as `guard`.
+"""
 
 from __future__ import annotations
 
-import functools
 import os
 import ssl
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final
 
 import click
 
 from livespan.collector.listening import Guard
+from livespan.collector.options import gathered
 from livespan.proto.errors import InvalidInput
 
 __all__ = ["guard_options", "read_guard"]
 
-_R = TypeVar("_R")
-
-
-def guard_options(command: Callable[..., _R]) -> Callable[..., _R]:
-    """Add the options to a command; it gets them as `guard`."""
-
-    def with_guard(*args: Any, **kwargs: Any) -> _R:
-        certificate, key, token_file = (kwargs.pop(name) for name in ("tls_cert", "tls_key", "token_file"))
-        guard = read_guard(certificate, key, token_file, os.environ.get("LIVESPAN_TOKEN", ""))
-        return command(*args, guard=guard, **kwargs)
-
-    wrapped = functools.update_wrapper(with_guard, command)
-    for flag, told in (
-        ("--token-file", "Ask callers over TCP for the token in this file. [else env: LIVESPAN_TOKEN]"),
-        ("--tls-key", "PEM file of the certificate's private key."),
-        ("--tls-cert", "Speak TLS on TCP with this PEM certificate and its chain."),
-    ):
-        wrapped = click.option(flag, type=click.Path(path_type=Path), metavar="FILE", help=told)(wrapped)
-    return wrapped
+_FILE: Final = click.Path(path_type=Path)
 
 
 def read_guard(certificate: Path | None, key: Path | None, token_file: Path | None, token: str) -> Guard:
@@ -74,3 +57,23 @@ def read_guard(certificate: Path | None, key: Path | None, token_file: Path | No
             "the token is no single printable word", hint="Make one: openssl rand -hex 32 > token; --token-file token"
         )
     return Guard(certificate, key, token)
+
+
+def _asked(tls_cert: Path | None, tls_key: Path | None, token_file: Path | None) -> Guard:
+    return read_guard(tls_cert, tls_key, token_file, os.environ.get("LIVESPAN_TOKEN", ""))
+
+
+guard_options = gathered(
+    "guard",
+    _asked,
+    tls_cert=click.option(
+        "--tls-cert", type=_FILE, metavar="FILE", help="Speak TLS on TCP with this PEM certificate and its chain."
+    ),
+    tls_key=click.option("--tls-key", type=_FILE, metavar="FILE", help="PEM file of the certificate's private key."),
+    token_file=click.option(
+        "--token-file",
+        type=_FILE,
+        metavar="FILE",
+        help="Ask callers over TCP for the token in this file. [else env: LIVESPAN_TOKEN]",
+    ),
+)

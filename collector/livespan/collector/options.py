@@ -1,4 +1,5 @@
-"""Options that many commands share: where the collector is, and the form of the output.
+"""Options that many commands share: where the collector is, the form of the output, the project; and how options that
+belong together reach a command as one value.
 
 @click.command()
 @where_options
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -23,10 +24,11 @@ from livespan.proto.access import NO_ACCESS, Access, access_from
 from livespan.proto.errors import NotFound
 from livespan.proto.home import Home, default_home
 
-__all__ = ["OutputForm", "Where", "output_option", "where_options"]
+__all__ = ["OutputForm", "Where", "gathered", "output_option", "project_option", "where_options"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class OutputForm(StrEnum):
@@ -111,6 +113,35 @@ def output_option(command: Callable[_P, _R]) -> Callable[_P, _R]:
         callback=_form,
         help="Form of the output.",
     )(command)
+
+
+def project_option(told: str) -> Callable[[_Command], _Command]:
+    """Add `--project`; the command gets it as `project`, "" where none is named."""
+    return click.option("--project", envvar="LIVESPAN_PROJECT", default="", help=f"{told} [env: LIVESPAN_PROJECT]")
+
+
+def gathered(
+    name: str, make: Callable[..., object], **options: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[[Callable[..., _R]], Callable[..., _R]]:
+    """Return a decorator that adds options which a command gets as one value.
+
+    Args:
+        name: the value's, as the command has it.
+        make: makes it of the options' values, each by the name that it has here.
+        options: each a `click.option`, in the order in which help lists them.
+    """
+
+    def decorate(command: Callable[..., _R]) -> Callable[..., _R]:
+        def with_value(*args: Any, **kwargs: Any) -> _R:
+            value = make(**{option: kwargs.pop(option) for option in options})
+            return command(*args, **{name: value}, **kwargs)
+
+        wrapped: Callable[..., _R] = functools.update_wrapper(with_value, command)
+        for option in reversed(options.values()):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
 
 
 def _form(_context: click.Context, _parameter: click.Parameter, value: str) -> OutputForm:

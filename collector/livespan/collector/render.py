@@ -22,6 +22,8 @@ from typing import Final
 import click
 import msgspec
 
+from livespan.collector.options import OutputForm
+
 __all__ = [
     "Cell",
     "Column",
@@ -32,6 +34,7 @@ __all__ = [
     "on_terminal",
     "print_json",
     "print_jsonl",
+    "print_result",
     "print_table",
     "printable",
     "styled",
@@ -127,6 +130,17 @@ def print_jsonl(values: Iterable[object]) -> None:
     """Print each value as JSON on a line of its own."""
     for value in values:
         click.echo(msgspec.json.encode(value))
+
+
+def print_result(result: object, output: OutputForm) -> None:
+    """Print what a command did as one JSON document, indented or on a line; nothing as text, which is a `note`."""
+    match output:
+        case OutputForm.JSON:
+            print_json(result)
+        case OutputForm.JSONL:
+            print_jsonl([result])
+        case OutputForm.TEXT:
+            return
 
 
 def note(text: str) -> None:

@@ -222,7 +222,7 @@ def _refuse_policies(name: str, *policies: object) -> None:
 
 
 def _recorded(function: Callable[..., Any], kind: NodeType, declared: _Declared) -> Callable[..., Any]:
-    name, key, ignore = declared.name or function.__name__, declared.key, declared.ignore
+    name = declared.name or function.__name__
     _refuse_generators(function, name)
     site = CallSite.of(
         kind,
@@ -236,24 +236,7 @@ def _recorded(function: Callable[..., Any], kind: NodeType, declared: _Declared)
     )
     tries = Tries(declared.retry, name) if declared.retry is not None else None
     timeout_s = checked_timeout(declared.timeout_s, name)
-    binder = bind(function)
-    unknown = set(ignore) - set(inspect.signature(function).parameters)
-    if unknown:
-        raise InvalidInput(f"ignore names no argument of it: {', '.join(sorted(unknown))}", subject=name)
-
-    optional = (*ignore, *_receiver(function))
-
-    def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        value = binder(args, kwargs)
-        for word in optional:
-            if not _is_recordable(value[word]):
-                del value[word]
-        seen: object = None
-        if key is not None:
-            seen = key(*args, **kwargs)
-        elif ignore:
-            seen = {word: one for word, one in value.items() if word not in ignore}
-        return Request(value, seen, "", (args, kwargs))
+    request = _requests(function, name, declared)
 
     if inspect.iscoroutinefunction(function):
 
@@ -280,6 +263,35 @@ def _recorded(function: Callable[..., Any], kind: NodeType, declared: _Declared)
         return session.call(scope, site, request(args, kwargs), body)
 
     return _marked(recorded)
+
+
+def _requests(
+    function: Callable[..., Any], name: str, declared: _Declared
+) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Request]:
+    """Return what makes a call's request of its arguments.
+
+    Raises:
+        InvalidInput: `ignore` names what is no argument.
+    """
+    binder, key, ignore = bind(function), declared.key, declared.ignore
+    unknown = set(ignore) - set(inspect.signature(function).parameters)
+    if unknown:
+        raise InvalidInput(f"ignore names no argument of it: {', '.join(sorted(unknown))}", subject=name)
+    optional = (*ignore, *_receiver(function))
+
+    def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        value = binder(args, kwargs)
+        for word in optional:
+            if not _is_recordable(value[word]):
+                del value[word]
+        seen: object = None
+        if key is not None:
+            seen = key(*args, **kwargs)
+        elif ignore:
+            seen = {word: one for word, one in value.items() if word not in ignore}
+        return Request(value, seen, "", (args, kwargs))
+
+    return request
 
 
 def _receiver(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -31,9 +31,11 @@ from livespan.instrumentation.started import STARTED
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError, Stop, Unavailable
+from livespan.proto.holder import holder_message
 from livespan.proto.ids import NodeId, TraceId, trace_id
+from livespan.proto.life import life_resource
 from livespan.proto.process import this_process
-from livespan.proto.span import Scalar, export_request, resource_bytes
+from livespan.proto.span import Scalar, export_request
 from livespan.proto.v1 import livespan_pb2 as pb
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def open_run(
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
         run=run,
-        holder=_holder(ties),
+        holder=holder_message(this_process(), ties.spool_id),
         attempt=_attempt(session, tags or {}, user, Masking(settings.mask)),
         if_finished=if_finished,
         token=random_hex(8),
@@ -162,7 +164,15 @@ def open_run(
         history, replies = read_history(ties.client().open(run, grant.epoch))
         core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
         stops.append(core.stop)
-        resource = _resource(settings, run, grant, session, tags or {})
+        resource = life_resource(
+            project=run.project,
+            run_id=run.run_id,
+            generation=run.generation,
+            attempt=grant.attempt,
+            epoch=grant.epoch,
+            session=session,
+            tags=tags,
+        )
         mirror = _mirror(settings, run, grant, session)
         journal = Journal(
             ties.spool,
@@ -257,24 +267,6 @@ def _fetcher(ties: Connection, run: pb.RunRef, unreachable_s: float) -> Callable
     return fetch
 
 
-def _resource(
-    settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str, tags: Mapping[str, str]
-) -> bytes:
-    attributes: dict[str, Scalar] = {
-        names.SERVICE_NAME: settings.project,
-        names.PROJECT: settings.project,
-        names.RUN_ID: run.run_id,
-        names.GENERATION: run.generation,
-        names.ATTEMPT: grant.attempt,
-        names.EPOCH: grant.epoch,
-    }
-    if session:
-        attributes[names.SESSION] = session
-    for key, value in tags.items():
-        attributes[names.TAG_PREFIX + key] = value
-    return resource_bytes(attributes)
-
-
 def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, session: str) -> Mirror | None:
     if settings.tracer_provider is None:
         return None
@@ -284,18 +276,6 @@ def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, sessio
     if session:
         told[names.SESSION] = session
     return Mirror(settings.tracer_provider, told)
-
-
-def _holder(ties: Connection) -> pb.Holder:
-    me = this_process()
-    return pb.Holder(
-        pid=me.pid,
-        start_time_ticks=me.start_time_ticks,
-        boot_id=me.boot_id,
-        pid_namespace=me.pid_namespace,
-        host=me.host,
-        spool_id=ties.spool_id,
-    )
 
 
 def _attempt(session: str, tags: Mapping[str, str], user: str, masking: Masking) -> pb.Attempt:

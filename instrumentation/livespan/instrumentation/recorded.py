@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -53,92 +53,48 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _recorded(calls: pb.RecordedCalls) -> list[Recorded]:
-    """Return the calls of one batch; branches are scopes and are not among them."""
-    found: list[Recorded] = []
-    columns = zip(
-        calls.node_id,
-        calls.call_key,
-        calls.scope,
-        calls.type,
-        calls.name,
-        calls.digest,
-        calls.tool_call_id,
-        calls.occurrence,
-        calls.try_number,
-        calls.status,
-        calls.effect,
-        calls.settled,
-        calls.not_done,
-        calls.unrecordable,
-        calls.output,
-        calls.error,
-        calls.large,
-        calls.issued,
-        calls.started_ns,
-        calls.order,
-        calls.started_order,
-        calls.conflict,
-        calls.ended_ns,
-        strict=True,
-    )
-    for (
-        node_id,
-        key,
-        scope,
-        kind,
-        name,
-        digest,
-        call_id,
-        occurrence,
-        try_number,
-        status,
-        effect,
-        settled,
-        not_done,
-        unrecordable,
-        output,
-        error,
-        large,
-        issued,
-        started_ns,
-        order,
-        started_order,
-        conflict,
-        ended_ns,
-    ) in columns:
+def _recorded(calls: pb.RecordedCalls) -> Iterator[Recorded]:
+    """Yield the calls of one batch; branches are scopes and are not among them."""
+    whats = zip(calls.node_id, calls.call_key, calls.scope, calls.type, calls.name, calls.digest, strict=True)
+    places = zip(calls.tool_call_id, calls.occurrence, calls.try_number, strict=True)
+    times = zip(calls.started_order, calls.started_ns, calls.order, calls.ended_ns, strict=True)
+    endings = zip(calls.status, calls.output, calls.large, calls.error, calls.issued, strict=True)
+    doubts = zip(calls.effect, calls.settled, calls.not_done, calls.unrecordable, calls.conflict, strict=True)
+    for what, place, time, ending, doubt in zip(whats, places, times, endings, doubts, strict=True):
+        node_id, key, scope, kind, name, digest = what
         if not key:
             continue
+        call_id, occurrence, try_number = place
+        started_order, started_ns, order, ended_ns = time
+        status, output, large, error, issued = ending
+        effect, settled, not_done, unrecordable, conflict = doubt
         outcome = _OUTCOMES[status]
         fault = msgspec.json.decode(error, type=RecordedFault) if error else None
-        found.append(
-            Recorded(
-                key=CallKey(key),
-                node_id=NodeId(node_id),
-                kind=_KINDS[kind],
-                name=name,
-                scope=scope,
-                digest=digest,
-                call_id=call_id,
-                occurrence=occurrence,
-                try_number=try_number,
-                effect=effect,
-                outcome=outcome,
-                settled=Settlement(settled) if settled else None,
-                not_done=not_done,
-                conflict=conflict,
-                unrecordable=unrecordable,
-                retry_after_s=fault.retry_after_s if fault is not None else None,
-                order=started_order,
-                ended_order=order if outcome is not Outcome.STARTED else 0,
-                started_ns=started_ns,
-                ended_ns=ended_ns,
-                issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
-                output=RecordedValue(output, large),
-                error=fault,
-            )
+        yield Recorded(
+            key=CallKey(key),
+            node_id=NodeId(node_id),
+            kind=_KINDS[kind],
+            name=name,
+            scope=scope,
+            digest=digest,
+            call_id=call_id,
+            occurrence=occurrence,
+            try_number=try_number,
+            effect=effect,
+            outcome=outcome,
+            settled=Settlement(settled) if settled else None,
+            not_done=not_done,
+            conflict=conflict,
+            unrecordable=unrecordable,
+            retry_after_s=fault.retry_after_s if fault is not None else None,
+            order=started_order,
+            ended_order=order if outcome is not Outcome.STARTED else 0,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            issued=tuple(msgspec.json.decode(issued, type=list[str])) if issued else (),
+            output=RecordedValue(output, large),
+            error=fault,
         )
-    return found
 
 
 def unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
@@ -154,6 +110,7 @@ def unfinished_scopes(replies: list[pb.OpenReply]) -> frozenset[str]:
 
 
 def remarks(replies: list[pb.OpenReply], grant: pb.HoldReply) -> list[str]:
+    """Return what a person should know of the record: what of it is damaged, and what was not seen."""
     said = [damage for reply in replies for damage in reply.damaged]
     if grant.tail_unknown:
         said.append(

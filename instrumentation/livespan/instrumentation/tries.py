@@ -81,16 +81,14 @@ class Tries:
                 with entered(begun.live.inside):
                     result = body()
             except BaseException as error:
-                again = self._again(session, begun, error, failures)
-                session.fail(begun, error, again.upcoming_sleep if again is not None else None)
-                if again is None:
+                pause_s = self._failed(session, begun, error, failures)
+                if pause_s is None:
                     raise
-                self._tell(again)
             else:
                 session.end(begun, result)
                 return result
             failures += 1
-            time.sleep(again.upcoming_sleep)
+            time.sleep(pause_s)
             begun = session.again(begun)
 
     async def acall(
@@ -110,17 +108,28 @@ class Tries:
                 with entered(begun.live.inside):
                     result = await body()
             except BaseException as error:
-                again = self._again(session, begun, error, failures)
-                session.fail(begun, error, again.upcoming_sleep if again is not None else None)
-                if again is None:
+                pause_s = self._failed(session, begun, error, failures)
+                if pause_s is None:
                     raise
-                self._tell(again)
             else:
                 session.end(begun, result)
                 return result
             failures += 1
-            await asyncio.sleep(again.upcoming_sleep)
+            await asyncio.sleep(pause_s)
             begun = session.again(begun)
+
+    def _failed(self, session: Session, begun: OpenCall, error: BaseException, failures: int) -> float | None:
+        """Record that a try failed, tell the policy's own hook, and return the pause before the next try.
+
+        None: the error is the call's outcome.
+        """
+        again = self._again(session, begun, error, failures)
+        session.fail(begun, error, again.upcoming_sleep if again is not None else None)
+        if again is None:
+            return None
+        if self._policy.before_sleep is not None:
+            self._policy.before_sleep(again)
+        return again.upcoming_sleep
 
     def _again(self, session: Session, begun: OpenCall, error: BaseException, failures: int) -> RetryCallState | None:
         """Return what is to be said of another try, its pause among it; None where the error is the outcome."""
@@ -140,11 +149,6 @@ class Tries:
         state.upcoming_sleep = max(0.0, float(policy.wait(state)))
         state.next_action = RetryAction(state.upcoming_sleep)
         return None if policy.stop(state) else state
-
-    def _tell(self, state: RetryCallState) -> None:
-        """Call the policy's own hook, once the failed try is recorded."""
-        if self._policy.before_sleep is not None:
-            self._policy.before_sleep(state)
 
 
 def _may_repeat(session: Session, begun: OpenCall, error: Exception) -> bool:

@@ -14,8 +14,9 @@ from livespan.collector.history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict, RunCancelled
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
+from livespan.proto.life import life_resource
 from livespan.proto.record import RecordKind
-from livespan.proto.span import JournalSpan, export_request, resource_bytes, wire_span
+from livespan.proto.span import JournalSpan, export_request, wire_span
 from livespan.recovery.leases import LeaseEvent
 
 __all__ = ["cancel_request", "refuse_cancelled"]
@@ -36,15 +37,12 @@ def cancel_request(run: RunHistory, by: str, now_ns: int) -> bytes:
             subject=f"run {run.run_id}",
             hint=f"`livespan runs show {run.run_id}` shows what it did.",
         )
-    resource = resource_bytes(
-        {
-            names.SERVICE_NAME: run.project,
-            names.PROJECT: run.project,
-            names.RUN_ID: run.run_id,
-            names.GENERATION: run.generation,
-            names.ATTEMPT: run.last_attempt,
-            names.EPOCH: run.last_epoch,
-        }
+    resource = life_resource(
+        project=run.project,
+        run_id=run.run_id,
+        generation=run.generation,
+        attempt=run.last_attempt,
+        epoch=run.last_epoch,
     )
     span = JournalSpan(
         resource=resource,

@@ -2,56 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from livespan.proto import attributes as names
-from livespan.proto.ids import TraceId, attempt_node_id, scope_node_id
+from livespan.proto.ids import ROOT_SCOPE, TraceId, attempt_node_id, scope_node_id
+from livespan.proto.life import life_resource
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
-from livespan.proto.span import JournalSpan, WireSpan, export_request, resource_bytes, wire_span
+from livespan.proto.span import JournalSpan, WireSpan, export_request, wire_span
 from livespan.proto.v1.livespan_pb2 import Attempt, ErrorDetail
 from livespan.recovery.leases import Lease, LeaseEvent
 
-__all__ = ["SCOPE_ROOT", "attempt_request", "lease_from_record", "lease_request", "run_resource", "stop_of"]
-
-SCOPE_ROOT = "/"
-
-
-def run_resource(lease: Lease, attempt: int, session: str = "", tags: Mapping[str, str] | None = None) -> bytes:
-    """Return the OTLP Resource of a life of a run, as the collector itself writes it."""
-    attributes: dict[str, str | int | float | bool] = {
-        names.SERVICE_NAME: lease.project,
-        names.PROJECT: lease.project,
-        names.RUN_ID: lease.run_id,
-        names.GENERATION: lease.generation,
-        names.ATTEMPT: attempt,
-        names.EPOCH: lease.epoch,
-    }
-    if session:
-        attributes[names.SESSION] = session
-    for key, value in (tags or {}).items():
-        attributes[names.TAG_PREFIX + key] = value
-    return resource_bytes(attributes)
+__all__ = ["attempt_request", "lease_from_record", "lease_request", "stop_of"]
 
 
 def lease_request(
     lease: Lease, event: LeaseEvent, attempt: int, now_ns: int, stopped: ErrorDetail | None = None
 ) -> bytes:
     """Return the request that records what happened to a lease, and what stopped the life that had it."""
-    return export_request([_lease_span(lease, event, run_resource(lease, attempt), now_ns, stopped)])
+    return export_request([_lease_span(lease, event, _resource(lease, attempt), now_ns, stopped)])
 
 
 def attempt_request(lease: Lease, number: int, attempt: Attempt, now_ns: int) -> bytes:
     """Return the request that records the grant of a lease and the beginning of a life, together."""
-    resource = run_resource(lease, number, attempt.session, attempt.tags)
+    resource = _resource(lease, number, attempt)
     trace = TraceId(lease.trace_id)
     life = JournalSpan(
         resource=resource,
         trace_id=trace,
         node_id=attempt_node_id(trace, number),
-        parent_id=scope_node_id(trace, SCOPE_ROOT),
+        parent_id=scope_node_id(trace, ROOT_SCOPE),
         name=f"attempt {number}",
         started_ns=now_ns,
         ended_ns=now_ns,
@@ -79,7 +59,7 @@ def _lease_span(
     span = JournalSpan(
         resource=resource,
         trace_id=lease.trace_id,
-        node_id=scope_node_id(TraceId(lease.trace_id), SCOPE_ROOT),
+        node_id=scope_node_id(TraceId(lease.trace_id), ROOT_SCOPE),
         parent_id=b"",
         name=f"lease {event.value}",
         started_ns=now_ns,
@@ -148,6 +128,19 @@ def _stop_attributes(stopped: ErrorDetail | None) -> dict[str, str]:
         names.STOP_SUBJECT: stopped.subject,
         names.STOP_HINT: stopped.hint,
     }
+
+
+def _resource(lease: Lease, number: int, attempt: Attempt | None = None) -> bytes:
+    """Return the Resource of what is said of a lease, and of the life that begins with it."""
+    return life_resource(
+        project=lease.project,
+        run_id=lease.run_id,
+        generation=lease.generation,
+        attempt=number,
+        epoch=lease.epoch,
+        session=attempt.session if attempt is not None else "",
+        tags=attempt.tags if attempt is not None else None,
+    )
 
 
 def _holder(lease: Lease) -> str:

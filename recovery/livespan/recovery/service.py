@@ -19,6 +19,7 @@ from livespan.collector.context import Context
 from livespan.collector.history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
+from livespan.proto.holder import holder_process
 from livespan.proto.ids import trace_id
 from livespan.proto.intend_socket import intend_path
 from livespan.proto.process import ProcessId
@@ -200,7 +201,7 @@ class RecoveryService(RecoveryServicer):
             )
         if run is not None and (finished or run.cancelled) and request.if_finished == "new":
             run, finished, generation = None, False, generation + 1
-        holder = _holder(request.holder)
+        holder = holder_process(request.holder)
         wanted = Lease(
             trace_id=trace_id(request.run.project, request.run.run_id, generation),
             project=request.run.project,
@@ -355,10 +356,6 @@ def register(server: grpc.aio.Server, context: Context) -> None:
 
 def _trace(ref: pb.RunRef) -> bytes:
     return trace_id(ref.project, ref.run_id, ref.generation)
-
-
-def _holder(message: pb.Holder) -> ProcessId:
-    return ProcessId(message.pid, message.start_time_ticks, message.boot_id, message.pid_namespace, message.host)
 
 
 async def _answer(context: _Call, work: Awaitable[_T]) -> _T:

@@ -7,8 +7,9 @@ import msgspec
 from livespan.collector.history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict, InvalidInput, NotFound
+from livespan.proto.life import life_resource
 from livespan.proto.record import Record, RecordKind
-from livespan.proto.span import JournalSpan, export_request, resource_bytes, wire_span
+from livespan.proto.span import JournalSpan, export_request, wire_span
 from livespan.proto.v1.livespan_pb2 import ResolveRequest
 
 __all__ = ["settle_request"]
@@ -49,15 +50,12 @@ def settle_request(run: RunHistory, request: ResolveRequest, *, held: bool, now_
 
 
 def _settled(run: RunHistory, record: Record, request: ResolveRequest, output: bytes, now_ns: int) -> JournalSpan:
-    resource = resource_bytes(
-        {
-            names.SERVICE_NAME: record.project,
-            names.PROJECT: record.project,
-            names.RUN_ID: record.run_id,
-            names.GENERATION: record.generation,
-            names.ATTEMPT: record.attempt,
-            names.EPOCH: run.last_epoch,
-        }
+    resource = life_resource(
+        project=record.project,
+        run_id=record.run_id,
+        generation=record.generation,
+        attempt=record.attempt,
+        epoch=run.last_epoch,
     )
     return JournalSpan(
         resource=resource,

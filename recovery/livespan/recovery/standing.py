@@ -11,13 +11,14 @@ from typing import Final
 
 from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
+from livespan.proto.holder import holder_message
 from livespan.proto.node import NodeType
 from livespan.proto.record import Record, RecordKind
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.recovery.lease_record import stop_of
 from livespan.recovery.leases import Lease
 
-__all__ = ["holder_message", "standing_of"]
+__all__ = ["standing_of"]
 
 _AT_THE_START: Final = ("before its first step", "start")
 
@@ -31,24 +32,11 @@ def standing_of(run: RunHistory | None, held: Lease | None) -> pb.StandingReply:
         finished=run.finished,
         attempts=run.last_attempt,
         generation=run.generation,
-        holder=holder_message(held) if held is not None else None,
+        holder=holder_message(held.holder, held.spool_id) if held is not None else None,
         stopped=stop_of(run.last_lease),
         progress=_progress(run),
         place=place,
         place_key=key,
-    )
-
-
-def holder_message(lease: Lease) -> pb.Holder:
-    """Return who has a lease, as the wire has it."""
-    process = lease.holder
-    return pb.Holder(
-        pid=process.pid,
-        start_time_ticks=process.start_time_ticks,
-        boot_id=process.boot_id,
-        pid_namespace=process.pid_namespace,
-        host=process.host,
-        spool_id=lease.spool_id,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from livespan.collector.commands.tail import tail
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.collector.query.shapes import RunSummary, ShownRun
 from livespan.collector.render import (
     Cell,
@@ -26,10 +26,6 @@ from livespan.proto.errors import EXIT_CODES, ErrorKind
 from livespan.proto.node import RunStatus
 
 __all__ = ["runs"]
-
-_project_option = click.option(
-    "--project", envvar="LIVESPAN_PROJECT", default="", help="Only runs of this project. [env: LIVESPAN_PROJECT]"
-)
 
 
 def _tags(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -71,7 +67,7 @@ runs.add_command(tail)
     help="Only runs with this tag; may be repeated.",
 )
 @click.option("--session", default="", help="Only runs of this conversation.")
-@_project_option
+@project_option("Only runs of this project.")
 @output_option
 @where_options
 def list_runs(
@@ -112,7 +108,7 @@ def list_runs(
 
 @runs.command("show")
 @click.argument("run")
-@_project_option
+@project_option("Only runs of this project.")
 @output_option
 @where_options
 def show_run(where: Where, output: OutputForm, run: str, project: str) -> None:

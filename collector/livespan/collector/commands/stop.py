@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from livespan.collector.options import OutputForm, Where, output_option, where_options
-from livespan.collector.render import note, print_json, print_jsonl
+from livespan.collector.render import note, print_result
 from livespan.proto.errors import Conflict, InvalidInput, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.process import ProcessId
@@ -49,14 +49,7 @@ def stop(where: Where, output: OutputForm, timeout_s: float) -> None:
     pid = end_collector(home, timeout_s) if home.root.is_dir() else None
     if output is OutputForm.TEXT or not home.root.is_dir():
         note(_told(home, pid))  # a mistyped path is seen, whatever the form
-    result = {"stopped": pid is not None, "pid": pid}
-    match output:
-        case OutputForm.JSON:
-            print_json(result)
-        case OutputForm.JSONL:
-            print_jsonl([result])
-        case OutputForm.TEXT:
-            return
+    print_result({"stopped": pid is not None, "pid": pid}, output)
 
 
 def _told(home: Home, pid: int | None) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.collector.query.shapes import TailedRecord, TailGap
 from livespan.collector.render import count, note, printable, styled, terminal_width, width
 from livespan.proto.errors import Closed, NotFound, Unavailable
@@ -35,9 +35,7 @@ _STYLES: Final = {"SUCCESS": "green", "FAILED": "red", "RUNNING": "cyan"}
 
 @click.command("tail", short_help="Follow what is recorded, as it comes.")
 @click.argument("run", default="")
-@click.option(
-    "--project", envvar="LIVESPAN_PROJECT", default="", help="Only runs of this project. [env: LIVESPAN_PROJECT]"
-)
+@project_option("Only runs of this project.")
 @click.option(
     "--wait-s",
     type=click.FloatRange(min=0),

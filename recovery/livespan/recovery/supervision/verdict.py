@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from livespan.proto.errors import EXIT_CODES, ErrorKind
+from livespan.proto.holder import holder_process
 from livespan.proto.process import ProcessId
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.recovery.supervision.children import Ended
@@ -118,8 +119,7 @@ def held_elsewhere(standing: pb.StandingReply) -> ProcessId | None:
     """Return the living process that holds a run; None where nobody does, or a dead one whose lease runs out."""
     if not standing.HasField("holder"):
         return None
-    told = standing.holder
-    holder = ProcessId(told.pid, told.start_time_ticks, told.boot_id, told.pid_namespace, told.host)
+    holder = holder_process(standing.holder)
     return None if holder.is_local() and not holder.is_alive() else holder
 
 

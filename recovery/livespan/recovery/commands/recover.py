@@ -9,11 +9,12 @@ from typing import Final
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.collector.render import Cell, Column, count, note, print_json, print_jsonl, print_table
 from livespan.proto.errors import EXIT_CODES, ErrorKind, InvalidInput
-from livespan.recovery.run_command import limit_options
+from livespan.recovery.commands.limit_options import limit_options, limit_words
 from livespan.recovery.supervision.children import Children
+from livespan.recovery.supervision.patience import Limits
 from livespan.recovery.supervision.results import Recovered
 
 __all__ = ["recover"]
@@ -28,7 +29,7 @@ _STYLES: Final = {"recovered": "green", "finished": "green", "skipped": "yellow"
 @click.option(
     "--in-doubt", is_flag=True, help="Start runs in doubt too: tools with a probe or a retry settle it themselves."
 )
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="Only this project. [env: LIVESPAN_PROJECT]")
+@project_option("Only runs of this project.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="This many at once.")
 @limit_options
 @output_option
@@ -42,10 +43,7 @@ def recover(
     in_doubt: bool,
     project: str,
     jobs: int,
-    max_restarts: int,
-    same_place: int,
-    backoff_s: float,
-    max_backoff_s: float,
+    limits: Limits,
 ) -> int:
     """Start RUNS again, or --all that was interrupted: each by its recorded command, in its folder.
 
@@ -65,9 +63,7 @@ def recover(
     with Children() as children:
         from livespan.recovery.supervision.recovering import Recovering, Wanted
 
-        limits = ["--max-restarts", str(max_restarts), "--same-place", str(same_place)]
-        limits += ["--backoff-s", str(backoff_s), "--max-backoff-s", str(max_backoff_s)]
-        recovering = Recovering(where, children, limits, jobs, note, dict(os.environ))
+        recovering = Recovering(where, children, limit_words(limits), jobs, note, dict(os.environ))
         results = recovering.recover(Wanted(runs, project, failed=failed, in_doubt=in_doubt))
     match output:
         case OutputForm.JSON:

@@ -6,7 +6,7 @@ import getpass
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 
 __all__ = ["resolve"]
 
@@ -18,7 +18,7 @@ __all__ = ["resolve"]
 @click.option(
     "--not-done", is_flag=True, help="The effect did not happen: it is run when the program is started again."
 )
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 def resolve(
@@ -33,7 +33,7 @@ def resolve(
       livespan resolve @last 4f0c --not-done
     """
     from livespan.collector.client import find_run, open_target
-    from livespan.collector.render import note, print_json
+    from livespan.collector.render import note, print_result
     from livespan.proto.errors import InvalidInput
     from livespan.proto.v1.livespan_pb2 import ResolveRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
@@ -58,5 +58,4 @@ def resolve(
     if output is OutputForm.TEXT:
         note(f"{answer.node_id} of {ref.run_id} is settled: {'not done' if not_done else 'done'}.")
         note("Start the program again with the same run id: it goes on from there.")
-        return
-    print_json({"run_id": ref.run_id, "node_id": answer.node_id, "done": not not_done})
+    print_result({"run_id": ref.run_id, "node_id": answer.node_id, "done": not not_done}, output)

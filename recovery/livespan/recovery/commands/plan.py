@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 from livespan.proto.errors import EXIT_CODES, ErrorKind, NotFound
 
 __all__ = ["plan"]
@@ -12,7 +12,7 @@ __all__ = ["plan"]
 
 @click.command(short_help="Show what a resumed run would do with each step, and why.")
 @click.argument("run")
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 @click.pass_context
@@ -39,7 +39,7 @@ def plan(context: click.Context, where: Where, output: OutputForm, run: str, pro
     from livespan.collector.render import print_json, print_jsonl
     from livespan.proto.v1.livespan_pb2 import PlanRequest, ShowRunRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
-    from livespan.recovery.plan_page import print_plan
+    from livespan.recovery.commands.plan_page import print_plan
     from livespan.recovery.planner import Plan
 
     with open_target(where) as channel:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
-from livespan.collector.render import note, print_json, print_jsonl
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
+from livespan.collector.render import note, print_result
 from livespan.proto.errors import InvalidInput, NotFound
+from livespan.recovery.commands.limit_options import limit_options
 from livespan.recovery.supervision.children import Children
 from livespan.recovery.supervision.patience import Limits
 from livespan.recovery.supervision.results import RunResult
@@ -21,46 +21,7 @@ from livespan.recovery.supervision.results import RunResult
 if TYPE_CHECKING:
     from livespan.recovery.supervision.supervisor import Supervised
 
-__all__ = ["limit_options", "run"]
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def limit_options(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Add the options that become Limits."""
-    for option in (
-        click.option(
-            "--max-restarts",
-            type=click.IntRange(min=0),
-            default=10,
-            show_default=True,
-            help="Restarts without progress in between.",
-        ),
-        click.option(
-            "--same-place",
-            type=click.IntRange(min=1),
-            default=3,
-            show_default=True,
-            help="Give up when this many lives in a row ended at one place with nothing new recorded.",
-        ),
-        click.option(
-            "--backoff-s",
-            type=click.FloatRange(min=0.0),
-            default=1.0,
-            show_default=True,
-            help="Wait before the first restart; each further one waits twice as long.",
-        ),
-        click.option(
-            "--max-backoff-s",
-            type=click.FloatRange(min=0.0),
-            default=60.0,
-            show_default=True,
-            help="Longest wait before a restart.",
-        ),
-    ):
-        command = option(command)
-    return command
+__all__ = ["run"]
 
 
 @click.command(
@@ -68,7 +29,7 @@ def limit_options(command: Callable[_P, _R]) -> Callable[_P, _R]:
     context_settings={"allow_interspersed_args": False},
 )
 @click.option("--id", "run_id", envvar="LIVESPAN_RUN_ID", required=True, help="The run's id. [env: LIVESPAN_RUN_ID]")
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @click.option("--cwd", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Start it in this folder.")
 @limit_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -81,10 +42,7 @@ def run(
     project: str,
     cwd: Path | None,
     command: tuple[str, ...],
-    max_restarts: int,
-    same_place: int,
-    backoff_s: float,
-    max_backoff_s: float,
+    limits: Limits,
 ) -> int:
     """Start COMMAND with LIVESPAN_RUN_ID set, and start it again when it crashes.
 
@@ -117,18 +75,14 @@ def run(
             Program(command, _environment(where, run_id, project), 2 if output is not OutputForm.TEXT else None),
             children,
             Asker(where.home, where.endpoint, RunRef(project=project, run_id=run_id), children),
-            Limits(max_restarts, same_place, backoff_s, max_backoff_s),
+            limits,
             lambda text: note(f"livespan: run {run_id}: {text}"),
         )
         supervised = supervisor.run()
     result = _result(supervised, run_id, project, _again(where, run_id, project, cwd, command))
-    match output:
-        case OutputForm.JSON:
-            print_json(result)
-        case OutputForm.JSONL:
-            print_jsonl([result])
-        case OutputForm.TEXT:
-            _tell(result)
+    if output is OutputForm.TEXT:
+        _tell(result)
+    print_result(result, output)
     return result.exit_code
 
 

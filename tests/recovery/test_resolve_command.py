@@ -55,9 +55,10 @@ def test_an_effect_that_happened_is_answered_as_was_said(shared: LiveHome, capsy
 
 def test_an_effect_that_did_not_happen_runs(shared: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
     node = in_doubt(shared, "not done")
-    code, out, _ = resolve(shared, capsys, "not done", node, "--not-done", "-o", "json")
+    code, out, _ = resolve(shared, capsys, "not done", node, "--not-done", "-o", "jsonl")
     assert code == 0
-    assert json.loads(out) == {"run_id": "not done", "node_id": node, "done": False}
+    [line] = out.splitlines()
+    assert json.loads(line) == {"run_id": "not done", "node_id": node, "done": False}
     with shared.run("not done"):
         think()
         assert charge(7) == {"paid": 7}

@@ -6,14 +6,14 @@ import getpass
 
 import click
 
-from livespan.collector.options import OutputForm, Where, output_option, where_options
+from livespan.collector.options import OutputForm, Where, output_option, project_option, where_options
 
 __all__ = ["cancel"]
 
 
 @click.command()
 @click.argument("run")
-@click.option("--project", envvar="LIVESPAN_PROJECT", default="", help="The run's project. [env: LIVESPAN_PROJECT]")
+@project_option("The run's project.")
 @output_option
 @where_options
 def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:
@@ -28,7 +28,7 @@ def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:
       livespan cancel @last -o json
     """
     from livespan.collector.client import find_run, open_target
-    from livespan.collector.render import note, print_json
+    from livespan.collector.render import note, print_result
     from livespan.proto.v1.livespan_pb2 import CancelRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
 
@@ -39,5 +39,4 @@ def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:
         note(f"{ref.run_id} is cancelled: it starts no effect any more, and cannot be resumed.")
         if answer.held:
             note("A process runs it now. It is told when it next renews its lease, and stops at its next step.")
-        return
-    print_json({"run_id": ref.run_id, "project": ref.project, "cancelled": True, "held": answer.held})
+    print_result({"run_id": ref.run_id, "project": ref.project, "cancelled": True, "held": answer.held}, output)

@@ -1,0 +1,1 @@
+"""Recovery's commands of `livespan`: one module a command, and what two of them share."""
