@@ -52,9 +52,7 @@ class _Spent(msgspec.Struct, frozen=True):
     published_s: float
 
 
-def _measured(
-    home: Stand, name: str, nodes_each: int, count: int, *, states: bool, before: int
-) -> tuple[_Spent, int]:
+def _measured(home: Stand, name: str, nodes_each: int, count: int, *, states: bool, before: int) -> tuple[_Spent, int]:
     """Flood the collector; return what it spent, and how many records it has got with the `before` ones."""
     sender = Sender(ensure(home.home), name, nodes_each, count, states=states)
     pid = home.collector

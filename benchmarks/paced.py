@@ -65,8 +65,8 @@ def _figures(sent: Sent, disk_ms: list[float], size_bytes: int) -> list[Figure]:
             unit="ms",
             floor=25,
             note=(
-                f"p50 {told['p50']:.1f} ms, p90 {told['p90']:.1f} ms, {sent.nodes:,} nodes in {len(sent.latencies_ms):,} "
-                f"requests over {sent.took_s:.1f} s{again}"
+                f"p50 {told['p50']:.1f} ms, p90 {told['p90']:.1f} ms, {sent.nodes:,} nodes in "
+                f"{len(sent.latencies_ms):,} requests over {sent.took_s:.1f} s{again}"
             ),
             detail=told,
         ),

@@ -19,7 +19,15 @@ from livespan.proto import ids
 from livespan.proto.clock import wall_ns
 from livespan.proto.node import NodeType
 from livespan.proto.record import RecordKind
-from livespan.proto.span import JournalSpan, Scalar, WireSpan, attribute_bytes, export_request, resource_bytes, wire_span
+from livespan.proto.span import (
+    JournalSpan,
+    Scalar,
+    WireSpan,
+    attribute_bytes,
+    export_request,
+    resource_bytes,
+    wire_span,
+)
 
 __all__ = ["STATE_BYTES", "requests"]
 
