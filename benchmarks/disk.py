@@ -1,4 +1,4 @@
-"""The bare disk: a 4 KB overwrite in a preallocated, already written file, and fdatasync. No database does less."""
+"""The bare disk: an overwrite in a preallocated, already written file, and fdatasync. No database does less."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ _BLOCKS: Final = 256
 
 
 class BareDisk:
-    """A file of 1 MiB to overwrite. The owner closes it."""
+    """A file to overwrite block by block, of 1 MiB where nobody says otherwise. The owner closes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, block_bytes: int = _BLOCK, blocks: int = _BLOCKS) -> None:
         self._at = 0
+        self._block = os.urandom(block_bytes)
+        self._blocks = blocks
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.posix_fallocate(self._descriptor, 0, _BLOCK * _BLOCKS)
-        os.pwrite(self._descriptor, os.urandom(_BLOCK * _BLOCKS), 0)
+        os.posix_fallocate(self._descriptor, 0, block_bytes * blocks)
+        os.pwrite(self._descriptor, os.urandom(block_bytes * blocks), 0)
         os.fsync(self._descriptor)
-        self._block = os.urandom(_BLOCK)
 
     def overwrite_s(self) -> float:
         """Overwrite the next block, sync it, and return how long that took."""
         began_s = time.perf_counter()
-        os.pwrite(self._descriptor, self._block, self._at % _BLOCKS * _BLOCK)
+        os.pwrite(self._descriptor, self._block, self._at % self._blocks * len(self._block))
         os.fdatasync(self._descriptor)
         took_s = time.perf_counter() - began_s
         self._at += 1

@@ -27,10 +27,15 @@ def find(home: Path, module: str) -> int | None:
     return None
 
 
-def used_s(pid: int) -> float:
-    """Return the processor seconds that a process has used, by its threads in user and kernel mode."""
+def used_s(pid: int, *, children: bool = False) -> float:
+    """Return the processor seconds that a process has used, by its threads in user and kernel mode.
+
+    Args:
+        children: those of its children too, of the ended (that it waited for) and of the living.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    used = sum(map(int, fields[11 : 15 if children else 13])) / _TICKS
+    return used + sum([used_s(child, children=True) for child in _children(pid)]) if children else used
 
 
 def peak_mb(pid: int) -> float:
@@ -53,6 +58,11 @@ def end(pid: int, wait_s: float = 10.0) -> None:
             if not _runs(pid):
                 return
             time.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the living children; every thread has its own."""
+    return [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
 
 
 def _runs(pid: int) -> bool:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.stand import Writer, node, request
 
 from livespan.collector.door import judged
+from livespan.proto import acceptance, otlp
 from livespan.proto import attributes as names
 from livespan.proto.otlp import Request
+from livespan.proto.record import Record
 
 
 def test_a_lease_that_a_client_made_up_is_refused_and_the_rest_is_stored() -> None:
@@ -27,13 +30,39 @@ def test_a_lease_whose_length_is_written_longer_than_it_need_be_is_refused_too()
     assert (incoming.stored, len(incoming.refusals)) == (0, 1)
 
 
-def test_a_request_that_merely_says_please_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    def looked_through(_request: Request) -> object:
-        raise AssertionError("each span was looked at")
+def test_each_span_of_a_request_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judgements: list[str] = []
 
-    monkeypatch.setattr(Request, "kinds", looked_through)
+    def counted(span: Span) -> str:
+        judgements.append(span.name)
+        return acceptance.span_refusal(span)
+
+    monkeypatch.setattr(otlp, "span_refusal", counted)
     writer = Writer()
-    assert judged(request(writer.started(node(1), given=b'"please release the lease"'))).stored == 1
+    incoming = judged(request(writer.started(node(1)), writer.ended(node(1))))
+    assert (incoming.stored, len(incoming.request.records(7))) == (2, 2)
+    assert len(list(incoming.request.spans())) == len(judgements) == 2
+
+
+def test_what_no_record_can_be_made_of_is_stored_and_a_made_up_lease_beside_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> Record:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(otlp, "_record", broken)
+    writer = Writer()
+    incoming = judged(request(writer.started(node(1)), writer.lease("granted")))
+    assert (incoming.stored, [refusal.span for refusal in incoming.refusals]) == (1, [1])
+    with pytest.raises(ZeroDivisionError):
+        incoming.request.records(1)
+
+
+def test_records_have_their_own_numbers_however_often_they_are_asked_for() -> None:
+    writer = Writer()
+    asked = Request(request(writer.started(node(1)), writer.ended(node(1))))
+    first, again = asked.records(5), asked.records(40)
+    assert [record.log_seq for record in (*first, *again)] == [5, 6, 40, 41]
 
 
 def _field(number: int, content: bytes) -> bytes:

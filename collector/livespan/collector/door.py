@@ -6,6 +6,7 @@ up would shut a run's own program out: it is refused like a span without ids.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +15,6 @@ from livespan.proto.record import RecordKind
 
 __all__ = ["Incoming", "judged"]
 
-_LEASE: Final = RecordKind.LEASE.value.encode()
-_LENGTH_ENDS: Final = (len(_LEASE), 0)
-"""The last byte of a length of five on the wire: as everybody writes it, and as a longer varint."""
 _FORGED: Final = "a lease is recorded by the collector alone"
 
 
@@ -45,20 +43,22 @@ def judged(payload: bytes) -> Incoming:
     request = Request(payload)
     refusals = request.refusals()
     count = request.count()
-    if _may_say_lease(payload):  # nearly no request does, and only then is it worth to look at each span
-        forged = [span for span, kind in request.kinds() if kind is RecordKind.LEASE]
-        if forged:
-            payload = request.without(frozenset(forged))
-            request = Request(payload)
-            refusals = sorted([*refusals, *(Refusal(span, _FORGED) for span in forged)], key=lambda each: each.span)
+    forged = [span for span, kind in _kinds(request) if kind is RecordKind.LEASE]
+    if forged:
+        payload = request.without(frozenset(forged))
+        request = Request(payload)
+        refusals = sorted([*refusals, *(Refusal(span, _FORGED) for span in forged)], key=lambda each: each.span)
     return Incoming(payload, request, count - len(refusals), refusals)
 
 
-def _may_say_lease(payload: bytes) -> bool:
-    """Return whether some value may be this word alone. In what people write to models it stands in every "please"."""
-    at = payload.find(_LEASE)
-    while at > 0:
-        if payload[at - 1] in _LENGTH_ENDS:
-            return True
-        at = payload.find(_LEASE, at + len(_LEASE))
-    return False
+def _kinds(request: Request) -> Iterable[tuple[int, RecordKind]]:
+    """Return the number and kind of each span that can be stored.
+
+    They stand in the records, which are needed a moment later anyway. What no record can be made of is stored all the
+    same, and told when it is indexed.
+    """
+    try:
+        records = request.records(0)
+    except Exception:  # noqa: BLE001  # a border: a bug in reading what a span says must not keep it from the log
+        return request.kinds()
+    return [(record.log_seq, record.kind) for record in records]

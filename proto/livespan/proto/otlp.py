@@ -7,8 +7,9 @@ reads the frame.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -60,14 +61,30 @@ class _Life(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
 
+class _Found(NamedTuple):
+    """A span that can be stored: its number in the request, and what it came under."""
+
+    number: int
+    resource: Resource
+    scope: InstrumentationScope
+    span: Span
+
+
+class _Judged(NamedTuple):
+    """The spans of a request that can be stored, in wire order, and the others."""
+
+    found: list[_Found]
+    refusals: list[Refusal]
+
+
 class Request:
-    """A parsed ExportTraceServiceRequest.
+    """A parsed ExportTraceServiceRequest. One thread at a time.
 
     Raises:
         InvalidInput: the bytes are no such message, or hold far too many (acceptance.py).
     """
 
-    __slots__ = ("_message",)
+    __slots__ = ("_known", "_made", "_message")
 
     def __init__(self, payload: bytes) -> None:
         check_size(payload)
@@ -79,6 +96,8 @@ class Request:
                 hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it.",
             ) from error
         check_spans(self.count())
+        self._known: _Judged | None = None
+        self._made: list[Record] | None = None
 
     def count(self) -> int:
         """Return the number of spans, refused ones included."""
@@ -86,36 +105,44 @@ class Request:
 
     def refusals(self) -> list[Refusal]:
         """Return the spans that cannot be stored, with the reason (acceptance.py)."""
-        return [
-            Refusal(index, reason)
-            for index, _, _, span, refused in self._spans()
-            if (reason := refused or span_refusal(span))
-        ]
+        return list(self._judged().refusals)
 
     def records(self, first_seq: int) -> list[Record]:
-        """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`."""
+        """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`.
+
+        They are made once, whoever asks first; what is handed out are copies with their numbers.
+        """
+        if self._made is None:
+            self._made = self._make()
+        found: list[Record] = []
+        for made in self._made:
+            record = copy.copy(made)
+            msgspec.structs.force_setattr(record, "log_seq", first_seq + made.log_seq)  # nobody has seen it yet
+            found.append(record)
+        return found
+
+    def _make(self) -> list[Record]:
+        """Return the records, numbered from 0."""
         found: list[Record] = []
         life: _Life | None = None
         last: Resource | None = None
-        for index, resource, scope, span, refused in self._spans():
-            if refused or span_refusal(span):
-                continue
+        for index, resource, scope, span in self._judged().found:
             if life is None or resource is not last:
                 life, last = _life(resource), resource
-            found.append(_record(index, first_seq + index, life, span, scope))
+            found.append(_record(index, index, life, span, scope.name))
         return found
 
     def large(self, span: int, name: str) -> bytes:
         """Return the bytes that a `Large` stands for: attribute `name` of the record of span number `span` ("raw":
         the span itself).
         """
-        for index, resource, scope, candidate, _ in self._spans():
+        for index, resource, scope, candidate in self._judged().found:
             if index != span:
                 continue
             if name == _RAW:
                 return candidate.SerializeToString()
             if _is_foreign(candidate, _life(resource).run_id):
-                told = foreign_node(candidate, scope).attributes()
+                told = foreign_node(candidate, scope.name).attributes()
                 if name in told:
                     return _told_bytes(told[name])
                 break
@@ -128,13 +155,11 @@ class Request:
         """Yield (span, attribute name, bytes) of each value that `records` leaves as `Large`, in wire order."""
         last: Resource | None = None
         run_id = ""
-        for index, resource, scope, span, refused in self._spans():
-            if refused or span_refusal(span):
-                continue
+        for index, resource, scope, span in self._judged().found:
             if resource is not last:
                 last, run_id = resource, _life(resource).run_id
             if _is_foreign(span, run_id):
-                for name, told in foreign_node(span, scope).attributes().items():
+                for name, told in foreign_node(span, scope.name).attributes().items():
                     if type(_small(index, name, told)) is Large:
                         yield index, name, _told_bytes(told)
                 yield index, _RAW, span.SerializeToString()
@@ -147,9 +172,7 @@ class Request:
         """Yield the number and kind of each span that can be stored."""
         last: Resource | None = None
         run_id = ""
-        for index, resource, _, span, refused in self._spans():
-            if refused or span_refusal(span):
-                continue
+        for index, resource, _, span in self._judged().found:
             if resource is not last:
                 last, run_id = resource, _life(resource).run_id
             yield index, _kind(_record_word(span), run_id)
@@ -171,27 +194,33 @@ class Request:
 
     def spans(self) -> Iterator[tuple[Resource, InstrumentationScope, Span]]:
         """Yield the spans that can be stored, with what they came under; they belong to this request."""
-        for group in self._message.resource_spans:
-            if resource_refusal(group.resource):
-                continue
-            for scope in group.scope_spans:
-                for span in scope.spans:
-                    if not span_refusal(span):
-                        yield group.resource, scope.scope, span
+        for _, resource, scope, span in self._judged().found:
+            yield resource, scope, span
 
-    def _spans(self) -> Iterator[tuple[int, Resource, str, Span, str]]:
-        """Yield each span with its number, its resource, its scope's name, and why no span of that resource can be
-        stored.
-        """
-        index = 0
-        for group in self._message.resource_spans:
-            resource = group.resource
-            refused = resource_refusal(resource)
-            for scope in group.scope_spans:
-                name = scope.scope.name
-                for span in scope.spans:
-                    yield index, resource, name, span, refused
-                    index += 1
+    def _judged(self) -> _Judged:
+        """Return which spans can be stored; each is looked at once, and kept, since to reach it is what costs."""
+        if self._known is None:
+            self._known = _judge(self._message)
+        return self._known
+
+
+def _judge(message: ExportTraceServiceRequest) -> _Judged:
+    found: list[_Found] = []
+    refusals: list[Refusal] = []
+    index = 0
+    for group in message.resource_spans:
+        resource = group.resource
+        refused = resource_refusal(resource)
+        for scoped in group.scope_spans:
+            scope = scoped.scope
+            for span in scoped.spans:
+                reason = refused or span_refusal(span)
+                if reason:
+                    refusals.append(Refusal(index, reason))
+                else:
+                    found.append(_Found(index, resource, scope, span))
+                index += 1
+    return _Judged(found, refusals)
 
 
 def _kind(told: str, run_id: str) -> RecordKind:
