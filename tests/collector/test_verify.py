@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import livespan.instrumentation as ls
 from livespan.collector.cli import livespan, run_command
 from livespan.collector.commands.verify import verified
 from livespan.collector.settings import CollectorSettings
+from livespan.collector.verification import verify
 from livespan.collector.verification.log import LogReading, read_log
 from livespan.collector.verification.probe import Probe
 from livespan.instrumentation.spool import list_writers
@@ -275,6 +277,20 @@ def test_views_that_name_the_files_of_an_older_commit_are_a_fault(home: Home) ->
     views = home.lake / "views.sql"
     last = sorted((home.lake / "nodes").glob("*.parquet"))[-1]
     views.write_text(views.read_text().replace(f",\n    '{last}'", ""))
+    [fault] = faults(home)
+    assert fault.file == str(views)
+
+
+def test_views_of_another_version_over_the_same_files_are_no_damage(home: Home) -> None:
+    views = home.lake / "views.sql"
+    head, _, body = views.read_text().partition("\n")[2].partition("\n")
+    older = body.replace("CREATE OR REPLACE VIEW effects", "CREATE OR REPLACE VIEW side_effects")
+    words = head.replace(hashlib.sha256(body.encode()).hexdigest(), hashlib.sha256(older.encode()).hexdigest())
+    views.write_text(f"{views.read_text().partition(chr(10))[0]}\n{words}\n{older}")
+    [part] = [part for part in verify(home) if part.name == "lake views"]
+    told = "Another version of Livespan wrote them, over the files of the last commits."
+    assert (part.faults, part.notes) == ((), (told,))
+    flip(views, 3000)
     [fault] = faults(home)
     assert fault.file == str(views)
 

@@ -1,6 +1,8 @@
 """Runs the agent or the client under the instrumentation of one convention, in an environment that has it alone:
 
-    python foreign_program.py CONVENTION agent|client MODEL_URL COLLECTOR
+    python foreign_program.py CONVENTION agent|client|both MODEL_URL COLLECTOR
+
+`both` is the agent, within a span of its own, with the instrumentation of its framework and that of its model's client.
 
 What it sees is sent to COLLECTOR (`http://host:port`) by the stock OTLP/gRPC exporter, or, where that is a path,
 written there as one serialised ExportTraceServiceRequest.
@@ -56,13 +58,17 @@ def main(convention: str, program: str, model_url: str, collector: str) -> None:
     provider = TracerProvider(resource=Resource({"service.name": f"{convention}-{program}"}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    module, name = INSTRUMENTORS[convention, program]
-    instrumentor: Any = getattr(import_module(module), name)()
-    instrumentor.instrument(tracer_provider=provider)
+    for watched in ("agent", "client") if program == "both" else (program,):
+        module, name = INSTRUMENTORS[convention, watched]
+        instrumentor: Any = getattr(import_module(module), name)()
+        instrumentor.instrument(tracer_provider=provider)
     sys.path.insert(0, str(Path(__file__).parent))
     agent: Any = import_module("weather_agent")
-    ask = {"agent": agent.ask_agent, "client": agent.ask_client}[program]
-    ask(model_url)
+    if program == "both":
+        with provider.get_tracer("web").start_as_current_span("POST /ask"):
+            agent.ask_agent(model_url)
+    else:
+        {"agent": agent.ask_agent, "client": agent.ask_client}[program](model_url)
     provider.shutdown()
 
 

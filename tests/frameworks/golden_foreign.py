@@ -38,7 +38,7 @@ def load(convention: str) -> ExportTraceServiceRequest:
 
 
 def run_program(convention: str, program: str, model_url: str, collector: str) -> None:
-    """Run `agent` or `client` under a convention's instrumentation; see foreign_program.py."""
+    """Run `agent`, `client` or `both` under a convention's instrumentation; see foreign_program.py."""
     python = ROOT / ".make" / "foreign" / convention / "bin" / "python"
     assert python.exists(), f"{python} is missing: `make foreign` makes it"
     script = Path(__file__).with_name("foreign_program.py")

@@ -76,7 +76,7 @@ def weather() -> Iterator[Weather]:
                 ended = [
                     pool.submit(run_program, convention, program, server.base_url, endpoint)
                     for convention in CONVENTIONS
-                    for program in ("agent", "client")
+                    for program in ("agent", "client", "both")
                 ]
             for one in ended:
                 one.result()
@@ -117,8 +117,9 @@ def steps(shown: ShownRun) -> list[dict[str, object]]:
     return [step(node) for node in shown.nodes if node.type in CALLS]
 
 
+@pytest.mark.parametrize("program", ["agent", "both"])
 @pytest.mark.parametrize("convention", CONVENTIONS)
-def test_an_agent_is_the_same_chain_as_we_record_of_it(there: Weather, convention: str) -> None:
+def test_an_agent_is_the_same_chain_as_we_record_of_it(there: Weather, convention: str, program: str) -> None:
     own = steps(there.show("default", OWN))
     assert [(one["type"], one["name"]) for one in own] == [
         ("PROMPT", MODEL),
@@ -126,7 +127,7 @@ def test_an_agent_is_the_same_chain_as_we_record_of_it(there: Weather, conventio
         ("PROMPT", MODEL),
     ]
     assert own[1]["arguments"] == ARGUMENTS
-    shown = there.only(f"{convention}-agent")
+    shown = there.only(f"{convention}-{program}")
     assert steps(shown) == own
     [root] = [node for node in shown.nodes if node.type == "BRANCH"]
     assert root.parent_id == ""
@@ -134,10 +135,11 @@ def test_an_agent_is_the_same_chain_as_we_record_of_it(there: Weather, conventio
     assert not any(node.effect for node in shown.nodes), "whether their tool changed the world nobody knows"
 
 
+@pytest.mark.parametrize("program", ["agent", "both"])
 @pytest.mark.parametrize("convention", CONVENTIONS)
-def test_runs_and_tables_count_what_we_count(there: Weather, convention: str) -> None:
+def test_runs_and_tables_count_what_we_count(there: Weather, convention: str, program: str) -> None:
     [own] = there.runs("default")
-    [run] = [run for run in there.runs(f"{convention}-agent") if run.nodes > 1]
+    [run] = [run for run in there.runs(f"{convention}-{program}") if run.nodes > 1]
     assert (run.status, run.nodes, run.effects) == ("done", 3, 0)
     assert (run.input_tokens, run.output_tokens) == (own.input_tokens, own.output_tokens)
     of_run = f"FROM nodes WHERE run_id = '{run.run_id}' AND type = 'TOOL'"
@@ -147,6 +149,15 @@ def test_runs_and_tables_count_what_we_count(there: Weather, convention: str) ->
     assert json.loads(issued) == [call_id]
     assert there.sql(f"SELECT count(*), sum(input_tokens) FROM llm_calls WHERE run_id = '{run.run_id}'") == [
         [2, own.input_tokens]
+    ]
+
+
+def test_a_call_that_two_instrumentations_saw_is_two_spans(there: Weather) -> None:
+    [run] = [run for run in there.runs("openinference-both") if run.nodes > 1]
+    seen = "SELECT framework, count(*) FILTER (echo), count(*) FROM nodes"
+    assert there.sql(f"{seen} WHERE run_id = '{run.run_id}' AND type = 'PROMPT' GROUP BY ALL ORDER BY ALL") == [
+        ["langchain", 0, 2],
+        ["openai", 2, 2],
     ]
 
 

@@ -3,7 +3,7 @@ engine.
 
     records ◀─ `nodes` table, each record once          content ◀─ `content` table
        ├─ nodes        the newest of each node, settled by its verdict      ├─ effects     nodes with a side effect
-       ├─ checkpoints  with their bytes                                     └─ llm_calls   nodes of type PROMPT
+       ├─ checkpoints  with their bytes                                     └─ llm_calls   PROMPTs, each call once
        └─ runs         one row a generation: status, counts, tokens
 
 Each window is partitioned by run, so that a condition on a run reaches the files.
@@ -11,13 +11,14 @@ Each window is partitioned by run, so that a condition on a run reaches the file
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 
-__all__ = ["relation", "view_statements", "views_text"]
+__all__ = ["is_whole", "relation", "view_statements", "views_text"]
 
 _SQL_TYPES: Final = {
     "text": "VARCHAR",
@@ -27,7 +28,14 @@ _SQL_TYPES: Final = {
     "time": "TIMESTAMPTZ",
     "bytes": "BLOB",
 }
+_HEAD: Final = "-- Views over what is published. DuckDB alone reads them: duckdb -init views.sql\n"
+_SUM: Final = "-- SHA-256 of what follows: "
 _RUN: Final = "project, run_id, generation"
+_SAME_CALL: Final = (
+    f"{_RUN}, type, status = 'FAILED', input_tokens, output_tokens,"
+    " CASE WHEN coalesce(input_tokens, output_tokens) IS NULL THEN model END"
+)
+"""What two instrumentations say alike of one model call; see proto/foreign/echoes.py."""
 
 _RECORDS: Final = f"""
 SELECT * FROM published
@@ -48,8 +56,20 @@ WITH newest AS (
 ), own AS (
     SELECT *, row_number() OVER (
         PARTITION BY {_RUN}, coalesce(call_key, node_id) ORDER BY try_number DESC NULLS LAST, log_seq DESC
-    ) = 1 AS newest_try
+    ) = 1 AS newest_try,
+    coalesce(
+        kind = 'foreign' AND type = 'PROMPT' AND state_size_bytes IS NULL AND max(ended_ns) OVER same_call >= ended_ns
+            AND max(ended_ns) OVER same_call > coalesce(max(ended_ns) OVER same_framework, 0),
+        false
+    ) AS echo
     FROM newest
+    WINDOW same_call AS (
+        PARTITION BY {_SAME_CALL} ORDER BY started_ns, ended_ns DESC, node_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ), same_framework AS (
+        PARTITION BY {_SAME_CALL}, framework ORDER BY started_ns, ended_ns DESC, node_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
 ), verdict AS (
     SELECT * FROM records WHERE kind = 'settled'
     QUALIFY row_number() OVER (PARTITION BY {_RUN}, node_id ORDER BY log_seq DESC) = 1
@@ -111,14 +131,16 @@ WITH told AS (
 ), counted AS (
     SELECT {_RUN},
         greatest(
-            count(*) FILTER (kind <> 'attempt' AND NOT (kind = 'foreign' AND type = 'BRANCH')),
+            count(*) FILTER (kind <> 'attempt' AND NOT echo AND NOT (kind = 'foreign' AND type = 'BRANCH')),
             CAST(bool_and(kind = 'foreign') AS BIGINT)
         ) AS nodes,
         count(DISTINCT coalesce(idempotency_key, node_id)) FILTER (effect) AS effects,
         count(*) FILTER (in_doubt) AS in_doubt,
         count(*) FILTER (conflict) AS conflicts,
-        CAST(least(greatest(coalesce(sum(input_tokens), 0), 0), 9223372036854775807) AS BIGINT) AS input_tokens,
-        CAST(least(greatest(coalesce(sum(output_tokens), 0), 0), 9223372036854775807) AS BIGINT) AS output_tokens
+        CAST(least(greatest(coalesce(sum(input_tokens) FILTER (NOT echo), 0), 0), 9223372036854775807) AS BIGINT)
+            AS input_tokens,
+        CAST(least(greatest(coalesce(sum(output_tokens) FILTER (NOT echo), 0), 0), 9223372036854775807) AS BIGINT)
+            AS output_tokens
     FROM nodes GROUP BY ALL
 ), judged AS (
     SELECT told.*, counted.* EXCLUDE ({_RUN}),
@@ -165,7 +187,7 @@ def view_statements(nodes_sql: str, content_sql: str) -> list[str]:
         "nodes": _NODES,
         "runs": _RUNS,
         "effects": "SELECT * FROM nodes WHERE effect",
-        "llm_calls": "SELECT * FROM nodes WHERE type = 'PROMPT'",
+        "llm_calls": "SELECT * FROM nodes WHERE type = 'PROMPT' AND NOT echo",
         "checkpoints": _CHECKPOINTS,
     }
     return [f"CREATE OR REPLACE VIEW {name} AS {sql.strip()}" for name, sql in views.items()]
@@ -181,10 +203,17 @@ def relation(files: Sequence[Path], columns: Mapping[str, str]) -> str:
 
 
 def views_text(nodes: Sequence[Path], content: Sequence[Path]) -> str:
-    """Return the text of `lake/views.sql` over these files."""
-    head = "-- Views over what is published. DuckDB alone reads them: duckdb -init views.sql\n"
+    """Return the text of `lake/views.sql` over these files; its second line holds the SHA-256 of what follows."""
     statements = view_statements(relation(nodes, NODE_COLUMNS), relation(content, CONTENT_COLUMNS))
-    return head + "".join([f"{statement};\n\n" for statement in statements])
+    body = "".join([f"{statement};\n\n" for statement in statements])
+    return f"{_HEAD}{_SUM}{hashlib.sha256(body.encode()).hexdigest()}\n{body}"
+
+
+def is_whole(text: bytes) -> bool:
+    """Return whether a `views.sql` is as some version of Livespan wrote it."""
+    head, _, rest = text.partition(_SUM.encode())
+    told, _, body = rest.partition(b"\n")
+    return head == _HEAD.encode() and told.decode("ascii", "replace") == hashlib.sha256(body).hexdigest()
 
 
 def _quoted(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from livespan.collector.query.shapes import ShownNode
-from livespan.collector.query.shown import count_of, text_of
+from livespan.collector.query.shown import count_of, number_of, text_of
 from livespan.proto.foreign import Step, Told, plant
 from livespan.proto.node import NodeStatus
 from livespan.proto.record import RecordKind
@@ -49,6 +49,10 @@ def step_of(row: Mapping[str, object]) -> Step:
         tool_call_id=text_of(row, "tool_call_id"),
         input=text_of(row, "input"),
         output=text_of(row, "output"),
+        ended_ns=count_of(row, "ended_ns"),
+        framework=text_of(row, "framework"),
+        model=text_of(row, "model"),
+        tokens=(number_of(row, "input_tokens"), number_of(row, "output_tokens")),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from livespan.collector.query.shapes import Reuse, RunSummary, ShownError, ShownNode, ShownTokens
 from livespan.collector.query.values import json_value
 
-__all__ = ["Row", "count_of", "node_from_row", "run_from_row", "text_of"]
+__all__ = ["Row", "count_of", "node_from_row", "number_of", "run_from_row", "text_of"]
 
 Row: TypeAlias = Mapping[str, object]
 
@@ -56,11 +56,11 @@ def node_from_row(row: Row, *, state_digest: str, in_doubt: bool, conflict: bool
         if failed
         else None,
         tokens=ShownTokens(
-            input=_count(row, "input_tokens"),
-            output=_count(row, "output_tokens"),
-            cache_read=_count(row, "cache_read_tokens"),
-            cache_write=_count(row, "cache_write_tokens"),
-            reasoning=_count(row, "reasoning_tokens"),
+            input=number_of(row, "input_tokens"),
+            output=number_of(row, "output_tokens"),
+            cache_read=number_of(row, "cache_read_tokens"),
+            cache_write=number_of(row, "cache_write_tokens"),
+            reasoning=number_of(row, "reasoning_tokens"),
         ),
         model=text_of(row, "model"),
         provider=text_of(row, "provider"),
@@ -125,9 +125,10 @@ def text_of(row: Row, name: str) -> str:
 
 def count_of(row: Row, name: str) -> int:
     """Return an integer column, NULL as 0."""
-    return _count(row, name) or 0
+    return number_of(row, name) or 0
 
 
-def _count(row: Row, name: str) -> int | None:
+def number_of(row: Row, name: str) -> int | None:
+    """Return an integer column, NULL as None."""
     value = row[name]
     return value if isinstance(value, int) else None

@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from livespan.collector.lake.views import views_text
+from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
+from livespan.collector.lake.views import is_whole, relation, views_text
 from livespan.collector.verification.log import LogReading, read_log
 from livespan.collector.verification.probe import Probe
 from livespan.collector.verification.rows import ContentCheck
@@ -100,26 +101,28 @@ def _check_start(nodes: TableReading, log: LogReading, home: Home) -> None:
 def _views(home: Home, *, served: bool) -> Verified:
     """Compare `views.sql` with what the publisher writes over the last commits."""
     path = home.lake / "views.sql"
-    fault = _views_fault(home, path)
+    found = _views_fault(home, path)
     for _ in range(_LOOKS if served else 0):
-        if fault is None:
+        if not isinstance(found, Fault):
             break
         time.sleep(_PAUSE_S)
-        fault = _views_fault(home, path)
-    return Verified("lake views", "views.sql", () if fault is None else (fault,))
+        found = _views_fault(home, path)
+    faults, notes = ((found,), ()) if isinstance(found, Fault) else ((), (found,) if found else ())
+    return Verified("lake views", "views.sql", faults, notes)
 
 
-def _views_fault(home: Home, path: Path) -> Fault | None:
+def _views_fault(home: Home, path: Path) -> Fault | str:
+    """Return what is wrong with the views, or what is worth knowing of them, "" = nothing."""
     files: list[list[Path]] = []
     for name in ("nodes", "content"):
         reading = TableReading(home.lake / name)
         if (home.lake / name).is_dir():
             open_state(reading, "")
             if not reading.opened:
-                return None  # told of the table
+                return ""  # told of the table
         files.append(sorted((path.absolute() for path in reading.files), key=lambda each: each.name))
     if not any(files) and not path.exists():
-        return None
+        return ""
     hint = "It is written anew with the next publication: run anything in this home, or `livespan serve`."
     try:
         found = path.read_bytes()
@@ -127,7 +130,10 @@ def _views_fault(home: Home, path: Path) -> Fault | None:
         return Fault(str(path), None, f"It cannot be read: {error.strerror}.", hint)
     wanted = views_text(files[0], files[1]).encode()
     if found == wanted:
-        return None
+        return ""
+    tables = (relation(files[0], NODE_COLUMNS), relation(files[1], CONTENT_COLUMNS))
+    if is_whole(found) and all(table.encode() in found for table in tables):
+        return "Another version of Livespan wrote them, over the files of the last commits."
     where = next((at for at, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other), len(found))
     what = "From here on it is not what belongs to the last commits: plain DuckDB would read something else."
     return Fault(str(path), where, what, hint)

@@ -6,7 +6,8 @@
                                           └─ plain.py          what is none of these, and what speaks our own names
                                                   └─▶ ForeignNode (node.py) ─▶ attributes by our names
 
-    a run's ForeignNodes, with what each of them lacked ─▶ tree.py: wrappers folded, orphans hung up, tool calls told
+    a run's ForeignNodes, with what each of them lacked ─▶ tree.py: wrappers folded, orphans hung up, tool calls told,
+                                                               and what two instrumentations saw stands once (echoes.py)
 
 What a span says of itself is mapped span by span, so that every row of SQL has it. What only the whole run tells
 (which wrapper connects others, which model call asked for a tool) is put together by whoever reads a whole run.

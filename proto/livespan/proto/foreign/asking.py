@@ -29,8 +29,10 @@ class Step(msgspec.Struct, frozen=True):
 
     Attributes:
         started_ns: wall time; it orders spans of one trace, there is nothing else that does.
+        ended_ns: wall time, 0 = not known.
         foreign: whether it is a foreign span; our own nodes are never moved or folded.
         holds: whether it must stay though it wraps one child or none (a state was taken at it).
+        tokens: what went into the model and what came out, None = not known.
     """
 
     node_id: str
@@ -44,6 +46,10 @@ class Step(msgspec.Struct, frozen=True):
     tool_call_id: str = ""
     input: str = ""
     output: str = ""
+    ended_ns: int = 0
+    framework: str = ""
+    model: str = ""
+    tokens: tuple[int | None, int | None] = (None, None)
 
 
 class _Asked(msgspec.Struct, frozen=True):

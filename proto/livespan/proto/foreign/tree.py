@@ -12,6 +12,7 @@ a model asked a tool for (asking.py).
   did not, and one that holds a state, stays: there is something that only it tells.
 - A span whose parent is not there hangs under the root: of ours where the run has one, else of the earliest without
   a parent.
+- A PROMPT that another instrumentation saw as well stands there once (echoes.py); what hung under it hangs higher.
 - If nothing would be left, the earliest span stays.
 
 Nothing here recurses: traces may be nested as deep as a sender likes.
@@ -19,11 +20,12 @@ Nothing here recurses: traces may be nested as deep as a sender likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import msgspec
 
 from livespan.proto.foreign.asking import Step, calls_asked
+from livespan.proto.foreign.echoes import echoes
 from livespan.proto.node import NodeType
 
 __all__ = ["Step", "Told", "plant"]
@@ -42,8 +44,9 @@ def plant(steps: Sequence[Step]) -> dict[str, Told]:
     themselves.
     """
     parents = _parents(steps)
-    kept = _kept(steps, parents)
-    asked = calls_asked(steps, parents)
+    again = echoes(steps)
+    kept = _kept(steps, parents, again)
+    asked = calls_asked([step for step in steps if step.node_id not in again], parents)
     stood: dict[str, str] = {}
     found: dict[str, Told] = {}
     for step in _in_order(steps):
@@ -106,8 +109,8 @@ def _parents(steps: Sequence[Step]) -> dict[str, str]:
     return parents
 
 
-def _kept(steps: Sequence[Step], parents: Mapping[str, str]) -> set[str]:
-    """Return the steps that stay, judged from the leaves up."""
+def _kept(steps: Sequence[Step], parents: Mapping[str, str], again: Set[str]) -> set[str]:
+    """Return the steps that stay, judged from the leaves up; those of `again` go."""
     by_id = {step.node_id: step for step in steps}
     waiting = dict.fromkeys(by_id, 0)
     for parent in parents.values():
@@ -124,7 +127,7 @@ def _kept(steps: Sequence[Step], parents: Mapping[str, str]) -> set[str]:
         wrapper = step.foreign and step.type == NodeType.BRANCH and not step.holds
         if wrapper and count == 1 and step.failed:
             wrapper = failed[node]
-        if not (wrapper and count <= 1):
+        if node not in again and not (wrapper and count <= 1):
             kept.add(node)
             count, failed[node] = 1, step.failed
         parent = parents[node]
