@@ -15,7 +15,7 @@ import click
 from livespan.collector.forward.options import forward_options
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.guard_options import guard_options
-from livespan.collector.listening import Guard
+from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
 from livespan.collector.service_manager import ServiceManager
@@ -137,12 +137,14 @@ def serve(
             sql_timeout_s=sql_timeout_s,
             sql_rows=sql_rows,
         ),
-        grpc_address=grpc_address,
+        Listen(
+            grpc_address,
+            http_address,
+            guard,
+            socket.absolute() if socket else None,
+            Path(runtime) if runtime else None,
+        ),
         forward=forward,
-        http_address=http_address,
-        guard=guard,
-        socket=socket.absolute() if socket else None,
-        runtime_folder=Path(runtime) if runtime else None,
     )
     asyncio.run(run_collector(collector, ServiceManager.of(os.environ, os.getpid())))
 
