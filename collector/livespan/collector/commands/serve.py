@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.options import Where, where_options
 from livespan.collector.service_manager import ServiceManager
+from livespan.collector.settings import CollectorSettings
+from livespan.collector.settings_options import settings_options
 from livespan.proto.errors import InvalidInput
 from livespan.proto.scheduling import take_turns
 
@@ -42,20 +45,7 @@ _EMBEDDED_IDLE_S = 600.0
 @click.option(
     "--http", "http_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/HTTP, /livez, /readyz."
 )
-@click.option(
-    "--lease-s",
-    type=click.FloatRange(min=1.0, max=3600.0),
-    default=15.0,
-    show_default=True,
-    help="How long a run's lease lives without being renewed.",
-)
-@click.option(
-    "--publish-s",
-    type=click.FloatRange(min=0.05, max=86400.0),
-    default=10.0,
-    show_default=True,
-    help="Publish to the lake at least this often.",
-)
+@settings_options
 @forward_options
 @click.option(
     "--log-format",
@@ -71,27 +61,6 @@ _EMBEDDED_IDLE_S = 600.0
     show_default=True,
     help="The least that is told.",
 )
-@click.option(
-    "--sql-memory-mb",
-    type=click.IntRange(min=16),
-    default=512,
-    show_default=True,
-    help="Memory that one SQL statement may have.",
-)
-@click.option(
-    "--sql-timeout-s",
-    type=click.FloatRange(min=0.1),
-    default=30.0,
-    show_default=True,
-    help="Time that one SQL statement may take.",
-)
-@click.option(
-    "--sql-rows",
-    type=click.IntRange(min=1),
-    default=1_000_000,
-    show_default=True,
-    help="Rows that one SQL statement may answer with.",
-)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
     where: Where,
@@ -99,14 +68,10 @@ def serve(
     socket: Path | None,
     grpc_address: str,
     http_address: str,
-    lease_s: float,
-    publish_s: float,
+    settings: CollectorSettings,
     forward: ForwardTarget | None,
     log_format: str,
     log_level: str,
-    sql_memory_mb: int,
-    sql_timeout_s: float,
-    sql_rows: int,
     embedded: bool,
 ) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
@@ -119,7 +84,6 @@ def serve(
     """
     take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
-    from livespan.collector.settings import CollectorSettings
 
     if forward and forward.endpoint in {grpc_address, str(socket)} - {""}:
         raise InvalidInput(
@@ -129,14 +93,7 @@ def serve(
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
         where.home,
-        CollectorSettings(
-            lease_s=lease_s,
-            publish_s=publish_s,
-            idle_s=_EMBEDDED_IDLE_S if embedded else 0.0,
-            sql_memory_bytes=sql_memory_mb * 1024 * 1024,
-            sql_timeout_s=sql_timeout_s,
-            sql_rows=sql_rows,
-        ),
+        replace(settings, idle_s=_EMBEDDED_IDLE_S) if embedded else settings,
         Listen(
             grpc_address,
             http_address,
