@@ -18,11 +18,12 @@ from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.guard_options import guard_options
 from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
-from livespan.collector.options import Where, where_options
+from livespan.collector.options import home_option
 from livespan.collector.service_manager import ServiceManager
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.settings_options import settings_options
 from livespan.proto.errors import InvalidInput
+from livespan.proto.home import Home
 from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _EMBEDDED_IDLE_S = 600.0
 
 
 @click.command()
-@where_options
+@home_option
 @guard_options
 @click.option(
     "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
@@ -63,7 +64,7 @@ _EMBEDDED_IDLE_S = 600.0
 )
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
-    where: Where,
+    home: Home,
     guard: Guard,
     socket: Path | None,
     grpc_address: str,
@@ -89,10 +90,10 @@ def serve(
         raise InvalidInput(
             "a collector cannot forward to itself", subject=forward.endpoint, hint="Give your backend's address."
         )
-    send_notices(NoticeForm(log_format), log_level, where.home.collector_output if embedded else None)
+    send_notices(NoticeForm(log_format), log_level, home.collector_output if embedded else None)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
-        where.home,
+        home,
         replace(settings, idle_s=_EMBEDDED_IDLE_S) if embedded else settings,
         Listen(
             grpc_address,
