@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livespan.collector.context import Context
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.home import Home
 from livespan.proto.v1.livespan_pb2 import RunRef
 from livespan.recovery.leases import Leases

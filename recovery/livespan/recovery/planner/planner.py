@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
 from livespan.proto.node import NodeType
 from livespan.proto.record import Record
