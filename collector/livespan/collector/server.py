@@ -324,7 +324,7 @@ class Collector:
 
     def _routes(self) -> list[BaseRoute]:
         from livespan.collector.otlp_http import trace_route
-        from livespan.collector.probes import probe_routes
+        from livespan.collector.probe_routes import probe_routes
 
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
         probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
