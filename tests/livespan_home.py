@@ -27,7 +27,10 @@ from typing import Any
 
 import livespan.instrumentation as ls
 from livespan.collector.context import Context
+from livespan.collector.forward.target import ForwardTarget
+from livespan.collector.listening import Guard, Listen
 from livespan.collector.run_history import RunHistory
+from livespan.collector.seams import Seams
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.instrumentation import connection as ties
@@ -64,11 +67,29 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, step_s:
 
 
 class Inside:
-    """A collector on a loop of its own thread, from construction to `stop`; arguments are the collector's."""
+    """A collector on a loop of its own thread, from construction to `stop`.
 
-    def __init__(self, home: Home, settings: CollectorSettings, **seams: Any) -> None:
+    Args:
+        home, settings, forward: the collector's.
+        grpc_address, http_address, guard, runtime_folder: see Listen.
+        seams: see Seams.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: CollectorSettings,
+        *,
+        grpc_address: str = "",
+        http_address: str = "",
+        guard: Guard | None = None,
+        runtime_folder: Path | None = None,
+        forward: ForwardTarget | None = None,
+        **seams: Any,
+    ) -> None:
+        listen = Listen(grpc_address, http_address, guard or Guard(), runtime_folder=runtime_folder)
         self.loop = asyncio.new_event_loop()
-        self.collector = Collector(home, settings, **seams)
+        self.collector = Collector(home, settings, listen, forward=forward, seams=Seams(**seams))
         self._leave = asyncio.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -151,9 +172,9 @@ class LiveHome:
 
     # Collectors.
 
-    def serve(self, settings: CollectorSettings | None = None, **seams: Any) -> Inside:
-        """Start a collector in a thread."""
-        self.served = Inside(self.home, settings or CollectorSettings(publish_s=0.5), **seams)
+    def serve(self, settings: CollectorSettings | None = None, **options: Any) -> Inside:
+        """Start a collector in a thread; the options are those of Inside."""
+        self.served = Inside(self.home, settings or CollectorSettings(publish_s=0.5), **options)
         return self.served
 
     @property

@@ -9,8 +9,8 @@ import pytest
 from tests.collector.stand import STATE, Stand, Writer, node
 
 from livespan.collector.arrow import arrow_table, create_parquet, read_parquet
-from livespan.collector.history import RunHistory
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Damaged, NotFound
 from livespan.proto.record import Record, RecordKind

@@ -13,6 +13,8 @@ from tests.collector.stand import Writer, node, request
 from tests.livespan_home import Inside, LiveHome, wait_until
 from tests.power_cut import FailingDisk
 
+from livespan.collector.listening import Listen
+from livespan.collector.seams import Seams
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.instrumentation.client import CollectorClient
@@ -51,9 +53,9 @@ def test_a_home_has_one_collector(live: LiveHome) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4317", "192.168.1.1:4317", "example.com:4317", "[::]:4317"])
-def test_addresses_that_others_reach_are_refused(live: LiveHome, address: str) -> None:
+def test_addresses_that_others_reach_are_refused(address: str) -> None:
     with pytest.raises(InvalidInput, match="loopback") as refused:
-        Collector(live.home, LATE, grpc_address=address)
+        Listen(grpc_address=address)
     assert refused.value.hint
 
 
@@ -96,7 +98,7 @@ def test_a_collector_whose_disk_failed_leaves_to_be_started_again(live: LiveHome
     disk = FailingDisk()
 
     async def life() -> None:
-        collector = Collector(live.home, LATE, disk=disk)
+        collector = Collector(live.home, LATE, seams=Seams(disk=disk))
         await collector.start()
         try:
             await asyncio.to_thread(send, collector.target, 1)

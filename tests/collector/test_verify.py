@@ -20,8 +20,8 @@ from livespan.collector.cli import livespan, run_command
 from livespan.collector.commands.verify import verified
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.verification import verify
+from livespan.collector.verification.file_reader import FileReader
 from livespan.collector.verification.log import LogReading, read_log
-from livespan.collector.verification.probe import Probe
 from livespan.instrumentation.spool import list_writers
 from livespan.instrumentation.verification import verify as verify_spool
 from livespan.proto.home import Home
@@ -178,13 +178,13 @@ def test_a_bit_in_the_footer_is_named(home: Home, table: str) -> None:
 
 def test_a_file_that_ends_its_reader_is_damaged_and_the_next_one_is_read(home: Home) -> None:
     first, second = sorted((home.lake / "nodes").glob("*.parquet"))[:2]
-    with Probe() as probe:
-        assert probe.read(first) == []
-        child = probe._child  # pyright: ignore[reportPrivateUsage]  # as a broken footer ends it, in C++
+    with FileReader() as reader:
+        assert reader.read(first) == []
+        child = reader._child  # pyright: ignore[reportPrivateUsage]  # as a broken footer ends it, in C++
         assert child is not None
         os.kill(child.pid, signal.SIGABRT)
-        assert [one.failure for one in probe.read(second)] == ["its footer ends its reader (exit status -6)"]
-        assert probe.read(second) == []
+        assert [one.failure for one in reader.read(second)] == ["its footer ends its reader (exit status -6)"]
+        assert reader.read(second) == []
 
 
 def test_a_file_that_the_table_names_and_is_gone_is_named_and_so_is_what_its_nodes_lack(home: Home) -> None:

@@ -28,8 +28,10 @@ from tests.crash.witness import Witness
 from tests.power_cut import ForgetfulDisk
 
 from livespan.collector.intake import Intake
+from livespan.collector.listening import Listen
 from livespan.collector.log import LogProtections
 from livespan.collector.log.committer import Outcome
+from livespan.collector.seams import Seams
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
@@ -84,10 +86,12 @@ async def live(told: argparse.Namespace) -> None:
     collector = Collector(
         home,
         CollectorSettings(segment_bytes=64 << 10, publish_s=told.publish_s),
-        socket=told.socket,  # outside of the disk that forgets: a socket is no file that can be read
-        disk=disk,
-        faults=power.passed,
-        log_protections=LogProtections(sync_before_ack=told.without != "sync"),
+        Listen(socket=told.socket),  # outside of the disk that forgets: a socket is no file that can be read
+        seams=Seams(
+            disk=disk,
+            faults=power.passed,
+            log_protections=LogProtections(sync_before_ack=told.without != "sync"),
+        ),
     )
     if told.at == "random":
         timer = threading.Timer(coin.uniform(0.02, 0.8), power.cut)

@@ -18,6 +18,7 @@ from tests.crash.trouble import Trouble
 from livespan.collector.commands.serve import run_collector
 from livespan.collector.context import Protections
 from livespan.collector.log import LogProtections
+from livespan.collector.seams import Seams
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
@@ -54,11 +55,13 @@ def main(arguments: Sequence[str]) -> int:
     collector = Collector(
         Home(told.home),
         CollectorSettings(segment_bytes=told.segment_bytes, publish_s=told.publish_s, lease_s=told.lease_s),
-        faults=counting_recycles(told.pauses),
-        clock=trouble.clock,
-        disk=trouble.disk,
-        protections=Protections(fencing=told.without != "fencing"),
-        log_protections=LogProtections(reuse_number=told.without != "reuse-number"),
+        seams=Seams(
+            clock=trouble.clock,
+            disk=trouble.disk,
+            faults=counting_recycles(told.pauses),
+            protections=Protections(fencing=told.without != "fencing"),
+            log_protections=LogProtections(reuse_number=told.without != "reuse-number"),
+        ),
     )
     asyncio.run(run_collector(collector))
     return 0

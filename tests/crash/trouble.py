@@ -10,12 +10,12 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from livespan.collector.disk import Disk, SystemDisk
-from livespan.proto.clock import Clock
+from livespan.proto.clock import Clock, SystemClock
 
 __all__ = ["TROUBLES", "JumpingClock", "SickDisk", "Trouble"]
 
@@ -104,10 +104,10 @@ class JumpingClock:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a collector is given instead of the machine's own; None where it is well."""
+    """What a collector is given instead of the machine's own; the machine's own where it is well."""
 
-    clock: Clock | None = None
-    disk: Disk | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    disk: Disk = field(default_factory=SystemDisk)
 
     @classmethod
     def told(cls, words: str, folder: Path) -> Trouble:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.drain import Drain
 from livespan.instrumentation.drain_process import drain_is_running, ensure_drain, main
 from livespan.instrumentation.outbound import MAX_BATCH_SPANS
-from livespan.instrumentation.spool import list_writers
+from livespan.instrumentation.spool import WakeSource, list_writers, wake
 from livespan.proto.errors import Unavailable
 
 drains: list[Drain] = []
@@ -161,18 +161,28 @@ def test_a_drain_stays_while_a_writer_lives_and_leaves_when_none_does(tmp_path: 
     assert told.taken == ["n1", "n2"]
 
 
-def test_an_idle_drain_is_woken_by_a_record(tmp_path: Path) -> None:
+def test_an_idle_drain_is_woken_by_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, told = open_spool(tmp_path), Answering()
+    asleep = threading.Event()
+    hours_s = iter([3600.0])
+    sleep = WakeSource.sleep
+
+    def for_an_hour_once(source: WakeSource, timeout_s: float, pending: Callable[[], bool]) -> bool:
+        def asked() -> bool:
+            asleep.set()  # a source asks once it has said that it sleeps
+            return pending()
+
+        return sleep(source, next(hours_s, timeout_s), asked)
+
+    monkeypatch.setattr(wake, "MAX_SLEEP_S", 3600.0)
+    monkeypatch.setattr(WakeSource, "sleep", for_an_hour_once)
     thread = threading.Thread(target=drain(tmp_path, told, leave_after_s=0.0).run)
     thread.start()
-    time.sleep(0.1)  # it sleeps now
-    begun = time.monotonic()
+    assert asleep.wait(10)
     append(spool, "r", 1)
-    wait_until(lambda: told.taken == ["n1"], step_s=0.001)
-    took_s = time.monotonic() - begun
+    wait_until(lambda: told.taken == ["n1"])
     spool.close()
     thread.join(10)
-    assert took_s < 0.5, "it was woken by its own look-out, not by the record"
 
 
 def test_a_real_collector_refuses_a_span_without_an_id_and_stores_the_others(live: LiveHome) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.livespan_home import wait_until
+
 import livespan.instrumentation as ls
 from livespan.proto.clock import random_id
 
@@ -62,7 +64,7 @@ def test_a_step_and_a_checkpoint_keep_the_gil(tmp_path: Path) -> None:
     with ls.run("r1", home=tmp_path):
         think("first")
         ls.checkpoint(b"first")
-        time.sleep(1)  # the keeper has made its segment
+        wait_until(lambda: len(list(tmp_path.glob("spool/*/*.seg"))) == 2)  # the keeper has made its segment
         with _onlooker() as onlooker:
             before = onlooker.turns
             for _ in range(800):

@@ -18,7 +18,7 @@ from livespan.instrumentation.core import Live
 from livespan.proto import attributes as names
 from livespan.proto.ids import ROOT_SCOPE, NodeId, scope_node_id
 from livespan.proto.record import Record, RecordKind
-from livespan.recovery.planner import Decision, Plan, PlannedNode, Standing, plan_run
+from livespan.recovery.planner import Decision, Plan, PlannedNode, RunHold, plan_run
 
 _ANSWERED = {Decision.REUSE, Decision.SKIP}
 _KINDS = {"started": RecordKind.STARTED, "succeeded": RecordKind.ENDED, "failed": RecordKind.ENDED}
@@ -85,7 +85,7 @@ class PlannedLife(Both):
 
     def __init__(self, journal: Journal, policy: str, lives: Lives, seen: Counter[str]) -> None:
         super().__init__(journal, policy, lives)
-        self.plan: Plan = plan_run(history_of(journal, lives), no_content, Standing.FREE, tail_unknown=False)
+        self.plan: Plan = plan_run(history_of(journal, lives), no_content, RunHold.FREE, tail_unknown=False)
         self.nodes = {node.node_id: node for node in self.plan.decisions}
         self.seen = seen
         keys = {live.node_id.hex(): str(live.key) for live in lives.values()}

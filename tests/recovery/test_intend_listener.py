@@ -149,23 +149,19 @@ def test_one_connection_more_than_it_takes_is_closed_at_once(path: Path) -> None
 
 
 async def test_one_who_does_not_read_its_answers_is_cut_off_and_holds_up_nobody(tmp_path: Path) -> None:
-    answered: list[int] = []
+    answered = threading.Event()
 
     def append_here(payload: bytes, admit: Callable[[], None] | None, answer: Callable[..., None]) -> None:
         del payload, admit
         for number in range(20_000):
             answer(Appended(FrameRef(0, 0, 0, 0), number, 1))
-        answered.append(1)
+        answered.set()
 
     listener = IntendListener(tmp_path / "s", append_here, lambda request: lambda: None)
     await listener.start()
     with connect(tmp_path / "s") as connection:
         connection.sendall(frame(pb.IntendRequest(epoch=1).SerializeToString()))
-        for _ in range(1000):
-            if answered:
-                break
-            await asyncio.sleep(0.01)
-        assert answered, "who writes the log has waited for one who does not read"
+        assert await asyncio.to_thread(answered.wait, 10), "who writes the log has waited for one who does not read"
         replies = 0
         while part := await asyncio.to_thread(connection.recv, 1 << 20):
             replies += part.count(b"\0\x08")
@@ -196,14 +192,17 @@ async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
 async def test_without_a_thread_the_connection_is_closed_and_the_next_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried = asyncio.Event()
+
     def no_thread(thread: threading.Thread) -> None:
+        tried.set()
         raise RuntimeError("can't start new thread")
 
     listener = IntendListener(tmp_path / "s", _unreachable, lambda request: lambda: None)
     await listener.start()
     with monkeypatch.context() as patch, connect(tmp_path / "s") as refused:
         patch.setattr(threading.Thread, "start", no_thread)
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(tried.wait(), 10)
         patch.undo()
         assert await asyncio.to_thread(refused.recv, 1) == b""
     with connect(tmp_path / "s") as served:

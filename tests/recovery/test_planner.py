@@ -16,7 +16,7 @@ from livespan.proto.ids import scope_node_id
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
 from livespan.proto.span import WireSpan
-from livespan.recovery.planner import Decision, Plan, PlannedBranch, Standing, plan_run
+from livespan.recovery.planner import Decision, Plan, PlannedBranch, RunHold, plan_run
 
 A = "/~worker.0"
 
@@ -29,7 +29,7 @@ def history(*spans: WireSpan) -> RunHistory:
 
 
 def planned(
-    run: RunHistory, *, broken: Sequence[str] = (), standing: Standing = Standing.FREE, tail_unknown: bool = False
+    run: RunHistory, *, broken: Sequence[str] = (), hold: RunHold = RunHold.FREE, tail_unknown: bool = False
 ) -> Plan:
     def content(record: Record, what: str) -> bytes:
         assert what == "state"
@@ -37,7 +37,7 @@ def planned(
             raise Damaged("its bytes are not those that were recorded")
         return STATE
 
-    return plan_run(run, content, standing, tail_unknown=tail_unknown)
+    return plan_run(run, content, hold, tail_unknown=tail_unknown)
 
 
 def decisions(plan: Plan) -> dict[str, Decision]:
@@ -222,7 +222,7 @@ def test_f_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(damage:
             raise damage
         return STATE[:7]
 
-    plan = plan_run(run, content, Standing.FREE, tail_unknown=False)
+    plan = plan_run(run, content, RunHold.FREE, tail_unknown=False)
     assert plan.branches == [PlannedBranch("/", writer.root.hex(), 7)]
     assert read == ["c3", "c2"], "c1 was not needed"
     assert f"Passed over: checkpoint c3 of scope /: {damage.args[0]}." in reason(plan, writer.root)
@@ -259,7 +259,7 @@ def test_f_a_flipped_bit_in_the_newest_published_state_falls_back_to_the_older_f
         stand = Stand(tmp_path)
         run = stand.history.run("shop", "order-17")
         assert run is not None
-        plan = plan_run(run, stand.history.content, Standing.FREE, tail_unknown=False)
+        plan = plan_run(run, stand.history.content, RunHold.FREE, tail_unknown=False)
         assert plan.branches[0].state_bytes == 20_000, spot
         assert "Passed over: checkpoint c2" in reason(plan, writer.root)
     stand.crash()
@@ -328,10 +328,10 @@ def test_a_finished_a_held_a_cancelled_and_an_interrupted_run_say_so() -> None:
     spans = [writer.root_record(RecordKind.STARTED), call(writer, 1)]
     run = history(*spans)
     assert "was interrupted in attempt 1" in reason(planned(run), writer.root)
-    held = planned(run, standing=Standing.HELD)
+    held = planned(run, hold=RunHold.HELD)
     assert "under way in a living process" in reason(held, writer.root)
     assert (held.in_doubt, decisions(held)[node(1).hex()]) == ([], Decision.SKIP)
-    assert "was cancelled" in reason(planned(run, standing=Standing.CANCELLED), writer.root)
+    assert "was cancelled" in reason(planned(run, hold=RunHold.CANCELLED), writer.root)
     done = planned(history(*spans, ended(writer, 1), writer.root_record(RecordKind.ENDED)))
     assert reason(done, writer.root).startswith("The run is finished")
     assert set(decisions(done).values()) == {Decision.REUSE, Decision.SKIP}

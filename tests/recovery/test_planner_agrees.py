@@ -15,7 +15,7 @@ from livespan.proto import attributes as names
 from livespan.proto.errors import Damaged
 from livespan.proto.ids import trace_id
 from livespan.proto.record import Record, RecordKind
-from livespan.recovery.planner import Decision, Standing, plan_run
+from livespan.recovery.planner import Decision, RunHold, plan_run
 
 TRIALS = 120
 STATE = b"state"
@@ -97,8 +97,8 @@ def test_every_history_has_a_plan_in_which_each_node_stands_once() -> None:
                 raise Damaged("its bytes are not those that were recorded")
             return STATE
 
-        standing = rng.choice(list(Standing))
-        plan = plan_run(run, content, standing, tail_unknown=False)
+        hold = rng.choice(list(RunHold))
+        plan = plan_run(run, content, hold, tail_unknown=False)
         ids = [node.node_id for node in plan.decisions]
         journal_ids = {node.hex() for node in run.calls}
         assert journal_ids <= set(ids)
@@ -108,7 +108,7 @@ def test_every_history_has_a_plan_in_which_each_node_stands_once() -> None:
         assert plan.conflicts == [node.node_id for node in plan.decisions if node.decision is Decision.CONFLICT]
         assert len(read) == len(set(read)), "a state was read twice"
         assert all(node.reason.endswith(".") for node in plan.decisions)
-        if standing is Standing.HELD:
+        if hold is RunHold.HELD:
             assert not journal_ids & set(plan.in_doubt)
         kinds.update(node.decision for node in plan.decisions)
     assert set(kinds) == set(Decision)

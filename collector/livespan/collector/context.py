@@ -2,7 +2,8 @@
 before the log is replayed and before anything is served.
 
 Higher layers hang themselves in here; the collector never imports them. Recovery's leases are the one thing that the
-collector must ask back (`Admission`): whether an effect may start, whether a run is held.
+collector must ask back (`Admission`): whether a run is held, and what of it must outlive the log. Whether an effect may
+start comes with its append, as `admit`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class AppendHere(Protocol):
 
 
 class Admission(Protocol):
-    """Who may start things in a run: implemented by recovery, asked by the collector."""
+    """What the collector must know of who holds runs: implemented by recovery."""
 
     def held(self, trace_id: bytes) -> bool:
         """Return whether some process may start things in this run now."""
@@ -107,6 +108,7 @@ class Context:
         activity: called by a service when it serves a request, so that an idle collector can tell that it is idle.
         busy: each returns whether the collector must not leave as idle.
         status: what `Query.Status` says beside the collector's own; by name.
+        starting: awaited, in order, when the log has been read and before anything is served.
         closing: called, in reverse order, when the collector ends.
         metrics: asked at each scrape; a service adds its sources.
         routes: of the HTTP port, where one is served (`serves_http`); a service adds its own in `register`. All but

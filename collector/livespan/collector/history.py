@@ -16,7 +16,7 @@ from livespan.proto.ids import content_digest
 from livespan.proto.otlp import Request
 from livespan.proto.record import AttributeValue, Large, Record
 
-__all__ = ["History", "RunHistory"]
+__all__ = ["History"]
 
 _ALIASES = {"input": INPUT_NAMES, "output": OUTPUT_NAMES, "state": (names.STATE,), "span": (RAW,)}
 

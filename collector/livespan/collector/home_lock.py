@@ -52,7 +52,7 @@ class HomeLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if time.monotonic() < deadline:
-                    time.sleep(0.01)  # somebody may only be looking, see rendezvous.is_served
+                    time.sleep(0.01)  # somebody may only be looking, see proto.lock_file
                     continue
                 address = read_address(self._home)
                 who = f"pid {address.pid}" if address else "another process"

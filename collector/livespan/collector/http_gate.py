@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livespan.collector.bearer import Bearer, refusal
 from livespan.collector.otlp_http import Encoding, discard, encoding_of, status_response
-from livespan.collector.probes import LIVE_PATH, READY_PATH
+from livespan.collector.probe_routes import LIVE_PATH, READY_PATH
 
 __all__ = ["HttpGate"]
 

@@ -5,13 +5,13 @@ could read and forge every record. Unix sockets are guarded by their file mode a
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from livespan.proto.errors import InvalidInput
 
-__all__ = ["Guard", "check_address", "host_and_port"]
+__all__ = ["Guard", "Listen", "check_address", "host_and_port"]
 
 _LARGEST_PORT: Final = 65535
 
@@ -33,6 +33,32 @@ class Guard:
     @property
     def has_tls(self) -> bool:
         return self.certificate is not None and self.key is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a collector listens.
+
+    Attributes:
+        grpc_address, http_address: host:port beside the unix socket, "" for nowhere.
+        guard: certificate and token of these two.
+        socket: the unix socket's path; None: the home's own.
+        runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
+
+    Raises:
+        InvalidInput: others could reach an address that is not guarded, or it is none.
+    """
+
+    grpc_address: str = ""
+    http_address: str = ""
+    guard: Guard = field(default_factory=Guard)
+    socket: Path | None = None
+    runtime_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for flag, address in (("--grpc", self.grpc_address), ("--http", self.http_address)):
+            if address:
+                check_address(address, self.guard, flag)
 
 
 def host_and_port(address: str) -> tuple[str, int]:

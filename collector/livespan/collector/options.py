@@ -21,10 +21,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from livespan.proto.access import NO_ACCESS, Access, access_from
-from livespan.proto.errors import NotFound
+from livespan.proto.errors import InvalidInput, NotFound
 from livespan.proto.home import Home, default_home
 
-__all__ = ["OutputForm", "Where", "gathered", "output_option", "project_option", "where_options"]
+__all__ = ["OutputForm", "Where", "gathered", "home_option", "output_option", "project_option", "where_options"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -76,13 +76,43 @@ class Where:
             )
         return self.home
 
+    def own_home(self, only: str) -> Home:
+        """Return the home, for what is done to its own files and processes; it need not be there.
+
+        Args:
+            only: what can be done so, "only a home's own ... can be ...".
+
+        Raises:
+            InvalidInput: an endpoint is named and no home, so that the default one could be taken for it.
+        """
+        if self.endpoint and not self.flags.startswith("--home"):
+            raise InvalidInput(only, subject=self.endpoint, hint="Give --home, without --endpoint.")
+        return self.home
+
+
+_home_option = click.option(
+    "--home",
+    envvar="LIVESPAN_HOME",
+    type=click.Path(path_type=Path, file_okay=True),
+    metavar="DIR",
+    help="The home. [env: LIVESPAN_HOME; default: ~/.local/state/livespan]",
+)
+
+
+def home_option(command: Callable[..., _R]) -> Callable[..., _R]:
+    """Add `--home` alone, for what is of a home and not of any collector; the command gets it as `home`, a Home."""
+
+    def with_home(*args: Any, home: Path | None, **kwargs: Any) -> _R:
+        return command(*args, home=_home(home), **kwargs)
+
+    return _home_option(functools.update_wrapper(with_home, command))
+
 
 def where_options(command: Callable[Concatenate[Where, _P], _R]) -> Callable[_P, _R]:
     """Add `--home` and `--endpoint` to a command; it gets them as `where`."""
 
     def with_where(home: Path | None, endpoint: str, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        root = (home or default_home()).expanduser().absolute()
-        where = Where(Home(root), _target(endpoint), _given_flags(home, endpoint), access_from(os.environ))
+        where = Where(_home(home), _target(endpoint), _given_flags(home, endpoint), access_from(os.environ))
         return click.get_current_context().invoke(command, where, *args, **kwargs)
 
     wrapped = functools.update_wrapper(with_where, command)
@@ -93,13 +123,7 @@ def where_options(command: Callable[Concatenate[Where, _P], _R]) -> Callable[_P,
         metavar="TARGET",
         help="A collector that runs: host:port, https://host:port or unix:/path. [env: LIVESPAN_ENDPOINT]",
     )(wrapped)
-    return click.option(  # type: ignore[return-value]  # click hands the callable through; its type does not say so
-        "--home",
-        envvar="LIVESPAN_HOME",
-        type=click.Path(path_type=Path, file_okay=True),
-        metavar="DIR",
-        help="The home. [env: LIVESPAN_HOME; default: ~/.local/state/livespan]",
-    )(wrapped)
+    return _home_option(wrapped)  # type: ignore[return-value]  # click hands the callable through; its type does not say so
 
 
 def output_option(command: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -146,6 +170,10 @@ def gathered(
 
 def _form(_context: click.Context, _parameter: click.Parameter, value: str) -> OutputForm:
     return OutputForm(value)
+
+
+def _home(given: Path | None) -> Home:
+    return Home((given or default_home()).expanduser().absolute())
 
 
 def _target(endpoint: str) -> str:

@@ -13,44 +13,42 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from livespan.collector.bounded import finishes_within
-from livespan.collector.context import Context, Protections
-from livespan.collector.disk import Disk, SystemDisk
+from livespan.collector.context import Context
 from livespan.collector.forward.target import ForwardTarget
-from livespan.collector.grpc_server import add_port, grpc_server
-from livespan.collector.health import Health
 from livespan.collector.history import History
-from livespan.collector.home_lock import HomeLock, make_way, socket_path
+from livespan.collector.home_lock import HomeLock, socket_path
 from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.reader import LakeReader
-from livespan.collector.listening import Guard, check_address
-from livespan.collector.log import Committer, FileLog, LogProtections, damage_facts, deliver_in, open_log
-from livespan.collector.log.protocol import Faults, FrameRef, no_faults
+from livespan.collector.listening import Listen
+from livespan.collector.log import Committer, FileLog, damage_facts, deliver_in, open_log
+from livespan.collector.log.protocol import FrameRef
 from livespan.collector.metrics.families import CollectorFamilies
 from livespan.collector.metrics.timed_disk import TimedDisk
 from livespan.collector.notices import Notices
 from livespan.collector.otlp_receiver import Receiver
 from livespan.collector.otlp_service import add_trace_service
+from livespan.collector.ports import Ports
 from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
 from livespan.collector.room import Room
+from livespan.collector.seams import Seams
 from livespan.collector.settings import CollectorSettings
-from livespan.proto.clock import Clock, SystemClock
-from livespan.proto.errors import Stop, Unavailable
+from livespan.proto.errors import Stop
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record, RecordKind
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
     from livespan.collector.forward.forwarder import Forwarder
-    from livespan.collector.http_server import HttpServer
 
 __all__ = ["Collector"]
 
@@ -65,54 +63,51 @@ class Collector:
     Args:
         home: which it serves alone.
         settings: what may be tuned.
-        grpc_address, http_address: host:port to listen on beside the unix socket, "" for nowhere.
-        guard: certificate and token of these two.
+        listen: where it is reached beside the home's own socket.
         forward: the user's own backend, which gets what was acknowledged.
-        socket: the unix socket's path; None: the home's own.
-        runtime_folder: `$XDG_RUNTIME_DIR` where it is set, for a home whose path is too long for a socket.
-        clock, disk, faults, protections, log_protections: seams for tests.
+        seams: for tests.
     """
 
     def __init__(
         self,
         home: Home,
         settings: CollectorSettings,
+        listen: Listen | None = None,
         *,
-        grpc_address: str = "",
-        http_address: str = "",
-        guard: Guard | None = None,
         forward: ForwardTarget | None = None,
-        socket: Path | None = None,
-        runtime_folder: Path | None = None,
-        clock: Clock | None = None,
-        disk: Disk | None = None,
-        faults: Faults = no_faults,
-        protections: Protections | None = None,
-        log_protections: LogProtections | None = None,
+        seams: Seams | None = None,
     ) -> None:
-        self.guard = guard or Guard()
-        for flag, address in (("--grpc", grpc_address), ("--http", http_address)):
-            if address:
-                check_address(address, self.guard, flag)
+        seams = seams or Seams()
         self.home = home
-        self.target = ""
-        self.grpc_address = grpc_address
-        self.http_address = http_address
         self._settings = settings
+        self._listen = listen or Listen()
         self._forward = forward
-        self._socket = socket
-        self._runtime_folder = runtime_folder
-        self._clock = clock or SystemClock()
-        self._disk = TimedDisk(disk or SystemDisk())
+        self._clock = seams.clock
+        self._disk = TimedDisk(seams.disk)
+        self._faults = seams.faults
+        self._protections = seams.protections
+        self._log_protections = seams.log_protections
         self._notices = Notices("collector")
-        self._faults = faults
-        self._protections = protections or Protections()
-        self._log_protections = log_protections or LogProtections()
         self._lock = HomeLock(home)
         self._active_s = time.monotonic()
-        self._http: HttpServer | None = None
         self._opened: list[Callable[[], None]] = []
         self._context: Context
+        self._ports: Ports
+
+    @property
+    def target(self) -> str:
+        """gRPC target of the unix socket."""
+        return self._ports.target
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC is served over TCP, "" for nowhere."""
+        return self._ports.grpc_address
+
+    @property
+    def http_address(self) -> str:
+        """Where HTTP is served, "" for nowhere."""
+        return self._ports.http_address
 
     async def start(self) -> None:
         """Open everything and listen.
@@ -169,7 +164,7 @@ class Collector:
         """Publish while both ports still answer, with "later" to who would append, and close all; see `close`."""
         until_s = time.monotonic() + self._settings.drain_s
         self._intake.close()
-        await self._health.serving(False)
+        await self._ports.tell_ready(False)
         finished = await finishes_within(self._settings.drain_s, self._committer.close)
         if finished:
             await self._intake.settled()
@@ -184,17 +179,16 @@ class Collector:
     async def _leave_ports(self) -> None:
         for closing in reversed(self._context.closing):
             await closing()
-        await self._server.stop(1.0)
-        if self._http is not None:
-            await self._http.stop()
+        await self._ports.close()
         await self._receiver.close()
         if self._forwarder:
             await asyncio.to_thread(self._forwarder.close, _FORWARD_END_S)
 
     async def _start(self) -> None:
-        socket = self._socket or socket_path(self.home, self._runtime_folder)
+        socket = self._listen.socket or socket_path(self.home, self._listen.runtime_folder)
+        self._ports = Ports(self._listen, socket, self._settings.max_message_bytes)
         self._open_storage(asyncio.get_running_loop())
-        self._add_services(f"unix:{socket}")
+        self._add_services()
         await asyncio.to_thread(self._replay)
         self._publisher.start()
         if self._forwarder:
@@ -202,7 +196,7 @@ class Collector:
         try:
             for starting in self._context.starting:
                 await starting()
-            await self._listen(socket)
+            await self._open_ports()
         except BaseException:
             await self._wind_down()
             raise
@@ -249,10 +243,9 @@ class Collector:
             self._forwarder = Forwarder.of(self._forward, self.home, log)
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
 
-    def _add_services(self, target: str) -> None:
-        """Make the server, and hang in what it serves: our own services first, then those of higher layers."""
-        settings = self._settings
-        self._server = grpc_server(settings.max_message_bytes, self.guard.token)
+    def _add_services(self) -> None:
+        """Hang in what is served: our own services first, then those of higher layers."""
+        settings, server = self._settings, self._ports.server
         limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
         engine = QueryEngine(self._publisher, limits)
         self._context = Context(
@@ -261,7 +254,7 @@ class Collector:
             clock=self._clock,
             protections=self._protections,
             faults=self._faults,
-            target=target,
+            target=self._ports.target,
             append=self._intake.append,
             append_here=self._intake.append_here,
             history=History(self._hot, self._reader, self._log),
@@ -270,12 +263,12 @@ class Collector:
             ),
             indexed=self._intake.indexed,
             activity=self._touch,
-            serves_http=bool(self.http_address),
+            serves_http=bool(self._ports.http_address),
         )
         self._receiver = Receiver(self._intake, Room(settings.queue_bytes), self._touch)
-        add_trace_service(self._server, self._receiver)
+        add_trace_service(server, self._receiver)
         query = add_query_service(
-            self._server,
+            server,
             engine,
             held=lambda trace: self._context.admission.held(trace),
             status=self._status,
@@ -293,9 +286,8 @@ class Collector:
             self._context.routes.append(metrics_route(self._context.metrics))
         if self._forwarder:
             self._context.metrics.add("forward", self._forwarder.families)
-        self._health = Health(self._server)
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
-            point.load()(self._server, self._context)
+            point.load()(server, self._context)
 
     def _replay(self) -> None:
         """Bring back what the log holds and the lake does not, and tell recovery of leases and lives."""
@@ -316,47 +308,27 @@ class Collector:
                     self._context.admission.replay(record)
             yield records, frame.ref, len(frame.payload)
 
-    async def _listen(self, path: Path) -> None:
-        make_way(path)
-        target = f"unix:{path}"
-        try:
-            self._server.add_insecure_port(target)
-            if self.grpc_address:
-                host = self.grpc_address.rpartition(":")[0]
-                self.grpc_address = f"{host}:{add_port(self._server, self.guard, self.grpc_address)}"
-        except RuntimeError as error:
-            raise Unavailable(
-                "the address cannot be listened on",
-                subject=self.grpc_address or target,
-                hint="Is another program there?",
-            ) from error
-        await self._server.start()
-        os.chmod(path, 0o600)
-        if self.http_address:
-            await self._listen_http()
-        self.target = target
-        self._lock.announce(target, self.grpc_address, self.http_address)
-        await self._health.serving(True)
+    async def _open_ports(self) -> None:
+        ports = self._ports
+        await ports.open(self._routes)
+        self._lock.announce(ports.target, ports.grpc_address, ports.http_address)
+        await ports.tell_ready(True)
         self._notices.info(
             "serving",
             home=str(self.home.root),
-            target=target,
-            grpc=self.grpc_address,
-            http=self.http_address and f"{'https' if self.guard.has_tls else 'http'}://{self.http_address}",
+            target=ports.target,
+            grpc=ports.grpc_address,
+            http=ports.http_url,
             version=version("livespan"),
         )
 
-    async def _listen_http(self) -> None:
-        # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
-        from livespan.collector.http_server import HttpServer
+    def _routes(self) -> list[BaseRoute]:
         from livespan.collector.otlp_http import trace_route
-        from livespan.collector.probes import probe_routes
+        from livespan.collector.probe_routes import probe_routes
 
-        self._http = HttpServer(self.http_address, self.guard)
-        self.http_address = self._http.address
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
         probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
-        await self._http.start([*probes, traces, *self._context.routes])
+        return [*probes, traces, *self._context.routes]
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""

@@ -1,4 +1,4 @@
-"""What may be tuned in a collector, parsed once at the edge (commands/serve.py) and passed by argument."""
+"""What may be tuned in a collector, parsed once at the edge (settings_options.py) and passed by argument."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class CollectorSettings:
         open_after_s: an open node's started row is published when it is older than this.
         idle_s: an embedded collector leaves after this long without a request or a live lease; 0 = never.
         drain_s: bound of a graceful end.
+        max_message_bytes: bound of a request, after decompression.
         sql_memory_bytes, sql_timeout_s, sql_rows: what one statement of a user's may cost (query/engine.QueryLimits).
     """
 

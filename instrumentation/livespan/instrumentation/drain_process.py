@@ -21,6 +21,7 @@ from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.drain import Drain, Pause, no_pause
 from livespan.proto.access import access_from
 from livespan.proto.home import Home
+from livespan.proto.lock_file import is_locked
 from livespan.proto.process import start_detached
 from livespan.proto.rendezvous import ensure
 from livespan.proto.scheduling import take_turns
@@ -46,17 +47,7 @@ def ensure_drain(home: Home, command: Sequence[str] | None = None) -> None:
 
 def drain_is_running(home: Home) -> bool:
     """Return whether some process holds the home's drain lock."""
-    try:
-        descriptor = os.open(home.drain_lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(home.drain_lock)
 
 
 def main(arguments: Sequence[str], *, pause: Pause = no_pause) -> int:
@@ -95,7 +86,7 @@ def _lock(home: Home) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() < deadline:
-                time.sleep(0.01)  # somebody may only be looking, see drain_is_running
+                time.sleep(0.01)  # somebody may only be looking, see proto.lock_file
                 continue
             os.close(descriptor)
             return -1

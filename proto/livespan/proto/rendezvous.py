@@ -11,9 +11,7 @@ them find the winner.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import os
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ import msgspec
 
 from livespan.proto.errors import EXIT_CODES, CollectorMissing, ErrorKind, Unavailable
 from livespan.proto.home import Home
+from livespan.proto.lock_file import is_locked
 from livespan.proto.process import ProcessId, start_detached
 
 __all__ = ["PROTOCOL_VERSION", "Address", "ensure", "is_served", "locate", "read_address"]
@@ -70,19 +69,7 @@ def read_address(home: Home) -> Address | None:
 
 def is_served(home: Home) -> bool:
     """Return whether some process holds the home's collector lock."""
-    try:
-        descriptor = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # Shared, so that two who look do not see each other; a collector that starts meanwhile tries again for a
-        # moment.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(home.lock)
 
 
 def locate(home: Home) -> Address | None:

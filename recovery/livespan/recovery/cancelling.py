@@ -10,7 +10,7 @@ generation of a cancelled run's id, which is another run.
 
 from __future__ import annotations
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict, RunCancelled
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id

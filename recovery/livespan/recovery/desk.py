@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from livespan.collector.context import Context
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.errors import LivespanError, NotFound
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.recovery.cancelling import cancel_request

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.record import Large, Record, RecordKind
 from livespan.proto.v1.livespan_pb2 import Checkpoint, OpenReply, RecordedCalls, RunEnd

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from livespan.collector.context import Context
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.home import Home
 from livespan.proto.v1.livespan_pb2 import RunRef
 from livespan.recovery.leases import Leases
-from livespan.recovery.planner import Plan, Standing, no_plan, plan_run
+from livespan.recovery.planner import Plan, RunHold, no_plan, plan_run
 from livespan.recovery.tail import tail_unknown
 
 __all__ = ["planned"]
@@ -25,13 +25,13 @@ def planned(context: Context, leases: Leases, ref: RunRef) -> Plan:
     held = leases.held(run.trace_id)
     # A program that is started in this home sends what its dead writers left before it reads the record.
     unseen = not held and tail_unknown(run, _spool_id(context.home))
-    return plan_run(run, context.history.content, _standing(run, held=held), tail_unknown=unseen)
+    return plan_run(run, context.history.content, _hold(run, held=held), tail_unknown=unseen)
 
 
-def _standing(run: RunHistory, *, held: bool) -> Standing:
+def _hold(run: RunHistory, *, held: bool) -> RunHold:
     if held:
-        return Standing.HELD
-    return Standing.FREE if run.cancelled is None else Standing.CANCELLED
+        return RunHold.HELD
+    return RunHold.FREE if run.cancelled is None else RunHold.CANCELLED
 
 
 def _spool_id(home: Home) -> str:

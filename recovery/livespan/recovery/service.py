@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from livespan.collector.context import Context
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
 from livespan.proto.holder import holder_process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import Conflict, InvalidInput, NotFound
 from livespan.proto.life import life_resource

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.recovery.lease_record import lease_from_record
 from livespan.recovery.leases import LeaseEvent
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ import click
 from livespan.collector.forward.options import forward_options
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.guard_options import guard_options
-from livespan.collector.listening import Guard
+from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
-from livespan.collector.options import Where, where_options
+from livespan.collector.options import home_option
 from livespan.collector.service_manager import ServiceManager
+from livespan.collector.settings import CollectorSettings
+from livespan.collector.settings_options import settings_options
 from livespan.proto.errors import InvalidInput
+from livespan.proto.home import Home
 from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ _EMBEDDED_IDLE_S = 600.0
 
 
 @click.command()
-@where_options
+@home_option
 @guard_options
 @click.option(
     "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The unix socket. [default: in the home]"
@@ -42,20 +46,7 @@ _EMBEDDED_IDLE_S = 600.0
 @click.option(
     "--http", "http_address", default="", metavar="HOST:PORT", help="Also listen here for OTLP/HTTP, /livez, /readyz."
 )
-@click.option(
-    "--lease-s",
-    type=click.FloatRange(min=1.0, max=3600.0),
-    default=15.0,
-    show_default=True,
-    help="How long a run's lease lives without being renewed.",
-)
-@click.option(
-    "--publish-s",
-    type=click.FloatRange(min=0.05, max=86400.0),
-    default=10.0,
-    show_default=True,
-    help="Publish to the lake at least this often.",
-)
+@settings_options
 @forward_options
 @click.option(
     "--log-format",
@@ -71,42 +62,17 @@ _EMBEDDED_IDLE_S = 600.0
     show_default=True,
     help="The least that is told.",
 )
-@click.option(
-    "--sql-memory-mb",
-    type=click.IntRange(min=16),
-    default=512,
-    show_default=True,
-    help="Memory that one SQL statement may have.",
-)
-@click.option(
-    "--sql-timeout-s",
-    type=click.FloatRange(min=0.1),
-    default=30.0,
-    show_default=True,
-    help="Time that one SQL statement may take.",
-)
-@click.option(
-    "--sql-rows",
-    type=click.IntRange(min=1),
-    default=1_000_000,
-    show_default=True,
-    help="Rows that one SQL statement may answer with.",
-)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by an agent: leave after 10 idle minutes.")
 def serve(
-    where: Where,
+    home: Home,
     guard: Guard,
     socket: Path | None,
     grpc_address: str,
     http_address: str,
-    lease_s: float,
-    publish_s: float,
+    settings: CollectorSettings,
     forward: ForwardTarget | None,
     log_format: str,
     log_level: str,
-    sql_memory_mb: int,
-    sql_timeout_s: float,
-    sql_rows: int,
     embedded: bool,
 ) -> None:
     """Serve a home: keep what agents send, acknowledge it when it is on disk, publish it as Parquet.
@@ -119,30 +85,24 @@ def serve(
     """
     take_turns()  # before anything that starts threads is imported
     from livespan.collector.server import Collector
-    from livespan.collector.settings import CollectorSettings
 
     if forward and forward.endpoint in {grpc_address, str(socket)} - {""}:
         raise InvalidInput(
             "a collector cannot forward to itself", subject=forward.endpoint, hint="Give your backend's address."
         )
-    send_notices(NoticeForm(log_format), log_level, where.home.collector_output if embedded else None)
+    send_notices(NoticeForm(log_format), log_level, home.collector_output if embedded else None)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
-        where.home,
-        CollectorSettings(
-            lease_s=lease_s,
-            publish_s=publish_s,
-            idle_s=_EMBEDDED_IDLE_S if embedded else 0.0,
-            sql_memory_bytes=sql_memory_mb * 1024 * 1024,
-            sql_timeout_s=sql_timeout_s,
-            sql_rows=sql_rows,
+        home,
+        replace(settings, idle_s=_EMBEDDED_IDLE_S) if embedded else settings,
+        Listen(
+            grpc_address,
+            http_address,
+            guard,
+            socket.absolute() if socket else None,
+            Path(runtime) if runtime else None,
         ),
-        grpc_address=grpc_address,
         forward=forward,
-        http_address=http_address,
-        guard=guard,
-        socket=socket.absolute() if socket else None,
-        runtime_folder=Path(runtime) if runtime else None,
     )
     asyncio.run(run_collector(collector, ServiceManager.of(os.environ, os.getpid())))
 

@@ -12,7 +12,7 @@ import click
 
 from livespan.collector.options import OutputForm, Where, output_option, where_options
 from livespan.collector.render import note, print_result
-from livespan.proto.errors import Conflict, InvalidInput, Unavailable
+from livespan.proto.errors import Conflict, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.process import ProcessId
 from livespan.proto.rendezvous import is_served, read_address
@@ -39,13 +39,7 @@ def stop(where: Where, output: OutputForm, timeout_s: float) -> None:
     Nothing is lost: agents go on recording into their spool, and the next run starts a collector again. It is
     no error if none runs, or if there is no home yet. JSON is {"stopped": true|false, "pid": N|null}.
     """
-    if where.endpoint and not where.flags.startswith("--home"):
-        raise InvalidInput(
-            "only a home's own collector can be stopped from here",
-            subject=where.endpoint,
-            hint="Give --home, without --endpoint.",
-        )
-    home = where.home
+    home = where.own_home("only a home's own collector can be stopped from here")
     pid = end_collector(home, timeout_s) if home.root.is_dir() else None
     if output is OutputForm.TEXT or not home.root.is_dir():
         note(_told(home, pid))  # a mistyped path is seen, whatever the form

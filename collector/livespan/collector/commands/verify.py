@@ -10,7 +10,7 @@ import click
 
 from livespan.collector.options import OutputForm, Where, output_option, where_options
 from livespan.collector.render import count, note, print_json, print_jsonl, printable, styled
-from livespan.proto.errors import EXIT_CODES, ErrorKind, InvalidInput
+from livespan.proto.errors import EXIT_CODES, ErrorKind
 from livespan.proto.home import Home
 from livespan.proto.verified import Fault, Verified
 
@@ -38,10 +38,7 @@ def verify(context: click.Context, where: Where, output: OutputForm) -> None:
     [{file, offset, what, hint}], notes}]}, JSONL a part a line. Not seen is a flipped bit in a Parquet file's bloom
     filters and statistics, or in pages that were written before pages had checksums, where all still decodes.
     """
-    if where.endpoint and not where.flags.startswith("--home"):
-        raise InvalidInput(
-            "only a home's own files can be verified", subject=where.endpoint, hint="Give --home, without --endpoint."
-        )
+    where.own_home("only a home's own files can be verified")
     home = where.existing_home()
     parts: list[tuple[str, Verified]] = []
     if output is OutputForm.TEXT:

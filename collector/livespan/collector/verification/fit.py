@@ -15,8 +15,8 @@ import msgspec
 
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 from livespan.collector.lake.views import is_whole, relation, views_text
+from livespan.collector.verification.file_reader import FileReader
 from livespan.collector.verification.log import LogReading, read_log
-from livespan.collector.verification.probe import Probe
 from livespan.collector.verification.rows import ContentCheck
 from livespan.collector.verification.tables import TableReading, open_state, read_table_log
 from livespan.proto.home import Home
@@ -33,9 +33,9 @@ _AS_ONE: Final = "Log and lake belong together: put both back from the same copy
 def verify(home: Home) -> Iterator[Verified]:
     """Read the log and the lake of a home whole."""
     served = is_served(home)
-    with Probe() as probe:
+    with FileReader() as reader:
         # In this order: what a node names was in `content` before, and what a table accounts for in the log.
-        nodes, content = [_table(home.lake / name, home, probe, served=served) for name in ("nodes", "content")]
+        nodes, content = [_table(home.lake / name, home, reader, served=served) for name in ("nodes", "content")]
         log = read_log(home.log, served=served)
         later = TableReading(nodes.folder)
         if log.uuid:
@@ -45,7 +45,7 @@ def verify(home: Home) -> Iterator[Verified]:
                 open_state(later, log.uuid)  # again: what the log let go of since has been published since
                 _check_start(later, log, home)
         yield Verified("log", _log_counts(log), tuple(log.faults), (*_beside(served), *log.notes))
-        check = ContentCheck(probe)
+        check = ContentCheck(reader)
         check.read_content(content)
         check.read_nodes(nodes)
     yield Verified("lake content", _table_counts(content, "values"), tuple(content.faults), tuple(content.notes))
@@ -59,15 +59,15 @@ def _beside(served: bool) -> list[str]:
     return ["A collector serves this home: what it wrote while this was read is not judged."]
 
 
-def _table(folder: Path, home: Home, probe: Probe, *, served: bool) -> TableReading:
+def _table(folder: Path, home: Home, reader: FileReader, *, served: bool) -> TableReading:
     """Read a table's log; beside a collector, that may be in the middle of a commit, more than once."""
     log_id = _log_id(home)
-    reading = read_table_log(folder, log_id, probe)
+    reading = read_table_log(folder, log_id, reader)
     for _ in range(_LOOKS if served else 0):
         if not reading.faults:
             break
         time.sleep(_PAUSE_S)
-        reading = read_table_log(folder, log_id, probe)
+        reading = read_table_log(folder, log_id, reader)
     return reading
 
 

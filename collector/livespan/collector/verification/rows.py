@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgspec
 
 from livespan.collector.arrow import ArrowTable
-from livespan.collector.verification.probe import Probe
+from livespan.collector.verification.file_reader import FileReader
 from livespan.collector.verification.tables import TableReading, read_files
 from livespan.proto.ids import content_digest
 from livespan.proto.verified import Fault
@@ -33,8 +33,8 @@ _COPY: Final = "Put the file back from a copy of the home; a run falls back to a
 class ContentCheck:
     """Checks `content` first, then `nodes` against what was found there."""
 
-    def __init__(self, probe: Probe) -> None:
-        self._probe = probe
+    def __init__(self, reader: FileReader) -> None:
+        self._reader = reader
         self.values = 0
         self.named = 0
         self._found: set[tuple[str, str]] = set()
@@ -56,7 +56,7 @@ class ContentCheck:
                 )
                 reading.faults.append(Fault(str(path), offset, what, _COPY))
 
-        read_files(reading, self._probe, _CONTENT, take)
+        read_files(reading, self._reader, _CONTENT, take)
 
     def read_nodes(self, reading: TableReading) -> None:
         """Read the nodes table; each value that a row names by digest must be in `content`."""
@@ -69,7 +69,7 @@ class ContentCheck:
                         node = f"Run {row['run_id']}, node {row['node_id']}: {what}"
                         reading.faults.append(Fault(str(path), offset, node, _COPY))
 
-        read_files(reading, self._probe, _NODES, take)
+        read_files(reading, self._reader, _NODES, take)
         for path, count in self._missing.items():
             if count > _SHOWN:
                 reading.notes.append(f"{count - _SHOWN} more values that rows of {path} name are missing.")

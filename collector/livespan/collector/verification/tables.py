@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 from livespan.collector.arrow import ArrowTable, row_groups
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER
-from livespan.collector.verification.probe import Probe
+from livespan.collector.verification.file_reader import FileReader
 from livespan.proto.verified import Fault
 
 __all__ = ["TableReading", "open_state", "read_files", "read_table_log"]
@@ -40,7 +40,7 @@ class TableReading:
     notes: list[str] = field(default_factory=list[str])
 
 
-def read_table_log(folder: Path, log_id: str, probe: Probe) -> TableReading:
+def read_table_log(folder: Path, log_id: str, reader: FileReader) -> TableReading:
     """Read a table's log: each commit, the checkpoints, and what they amount to."""
     reading = TableReading(folder)
     log = folder / LOG_FOLDER
@@ -56,7 +56,7 @@ def read_table_log(folder: Path, log_id: str, probe: Probe) -> TableReading:
     if pointer.exists():
         _check_lines(pointer, reading)
     for path in checkpoints:
-        for broken in probe.read(path):
+        for broken in reader.read(path):
             hint = "Remove it while no collector runs: the commits say the same, as long as they are all there."
             what = f"The table's checkpoint is damaged: {broken.failure}."
             reading.faults.append(Fault(str(path), broken.offset, what, hint))
@@ -86,13 +86,13 @@ def open_state(reading: TableReading, log_id: str) -> None:
 
 
 def read_files(
-    reading: TableReading, probe: Probe, columns: tuple[str, ...], take: Callable[[Path, int, ArrowTable], object]
+    reading: TableReading, reader: FileReader, columns: tuple[str, ...], take: Callable[[Path, int, ArrowTable], object]
 ) -> None:
     """Read every file of the table whole, and hand out these columns of the sound ones: path, offset of the row group,
     its rows.
     """
     for path, promised in sorted(reading.files.items()):
-        broken = probe.read(path)
+        broken = reader.read(path)
         if broken:
             reading.faults += [Fault(str(path), one.offset, f"It is damaged: {one.failure}.", _COPY) for one in broken]
             continue

@@ -8,6 +8,6 @@ RunHistory ─▶ tries.py ─▶ verdicts.py ─▶ decisions.py ─┐
 from __future__ import annotations
 
 from livespan.recovery.planner.planner import plan_run
-from livespan.recovery.planner.shapes import Decision, Plan, PlannedBranch, PlannedNode, Standing, no_plan
+from livespan.recovery.planner.shapes import Decision, Plan, PlannedBranch, PlannedNode, RunHold, no_plan
 
-__all__ = ["Decision", "Plan", "PlannedBranch", "PlannedNode", "Standing", "no_plan", "plan_run"]
+__all__ = ["Decision", "Plan", "PlannedBranch", "PlannedNode", "RunHold", "no_plan", "plan_run"]

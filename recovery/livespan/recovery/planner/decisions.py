@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from livespan.recovery.planner.shapes import Decision, PlannedNode, Standing
+from livespan.recovery.planner.shapes import Decision, PlannedNode, RunHold
 from livespan.recovery.planner.tries import Try
 from livespan.recovery.planner.verdicts import Verdict, Verdicts
 
@@ -19,13 +19,13 @@ __all__ = ["decide_call", "decide_scope"]
 _OPTIONAL: Final = " It came between an error and the end of the run by it, so the program need not come to it again."
 
 
-def decide_call(one: Try, verdicts: Verdicts, standing: Standing) -> PlannedNode:
+def decide_call(one: Try, verdicts: Verdicts, hold: RunHold) -> PlannedNode:
     """Return what becomes of a try of a call."""
     speaker = verdicts.speaking(one)
     if one.conflict or speaker is one:
-        decision, reason = _spoken(one, verdicts, standing)
+        decision, reason = _spoken(one, verdicts, hold)
     else:
-        decision, _ = _spoken(speaker, verdicts, standing)
+        decision, _ = _spoken(speaker, verdicts, hold)
         if decision in (Decision.IN_DOUBT, Decision.CONFLICT):
             decision = Decision.SKIP
         reason = f"Try {speaker.number + 1} of the same call, {speaker.node_id.hex()}, counts instead of this one."
@@ -49,7 +49,7 @@ def decide_scope(one: Try, verdicts: Verdicts, *, gap: bool) -> PlannedNode:
     return PlannedNode(one.node_id.hex(), one.type, one.name, decision, reason)
 
 
-def _spoken(one: Try, verdicts: Verdicts, standing: Standing) -> tuple[Decision, str]:
+def _spoken(one: Try, verdicts: Verdicts, hold: RunHold) -> tuple[Decision, str]:
     """Return the decision on a call by the try that speaks for it."""
     optional = _OPTIONAL if verdicts.is_optional(one) else ""
     match verdicts.on(one):
@@ -63,7 +63,7 @@ def _spoken(one: Try, verdicts: Verdicts, standing: Standing) -> tuple[Decision,
         case Verdict.DOUBT:
             if one.conflict:
                 return Decision.CONFLICT, _conflict(one)
-            if standing is Standing.HELD:
+            if hold is RunHold.HELD:
                 return Decision.SKIP, "It was started and has not ended; the process that runs the run may settle it."
             return Decision.IN_DOUBT, _doubt(one)
 

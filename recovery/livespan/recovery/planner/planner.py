@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
 from livespan.proto.node import NodeType
 from livespan.proto.record import Record
@@ -14,7 +14,7 @@ from livespan.recovery.checkpoints import Chosen, Content, newest_valid
 from livespan.recovery.planner.decisions import decide_call, decide_scope
 from livespan.recovery.planner.foreign import ForeignSpans
 from livespan.recovery.planner.scopes import branches_of
-from livespan.recovery.planner.shapes import Decision, Plan, PlannedBranch, PlannedNode, Standing
+from livespan.recovery.planner.shapes import Decision, Plan, PlannedBranch, PlannedNode, RunHold
 from livespan.recovery.planner.tries import Try, tries_of
 from livespan.recovery.planner.verdicts import Verdicts
 
@@ -23,19 +23,19 @@ __all__ = ["plan_run"]
 _NOT_RUN = frozenset({Decision.REUSE, Decision.SKIP})
 
 
-def plan_run(run: RunHistory, content: Content, standing: Standing, *, tail_unknown: bool) -> Plan:
+def plan_run(run: RunHistory, content: Content, hold: RunHold, *, tail_unknown: bool) -> Plan:
     """Return the plan of a run.
 
     Args:
         run: what is recorded of it.
         content: reads the states of the chosen checkpoints, and of those passed over; nothing else is read.
-        standing: who holds it, as the leases know.
+        hold: who holds it, as the leases know.
         tail_unknown: the last life ended without a word and its spool was not seen.
     """
     branches: list[PlannedBranch] = []
     decisions: list[PlannedNode] = []
     if run.calls or run.attempts or run.last_lease is not None or not run.foreign:
-        branches, decisions = _journal(run, content, standing)
+        branches, decisions = _journal(run, content, hold)
     if run.foreign:
         foreign = ForeignSpans(run.foreign, content)
         known = {node.node_id for node in decisions}
@@ -54,7 +54,7 @@ def plan_run(run: RunHistory, content: Content, standing: Standing, *, tail_unkn
     )
 
 
-def _journal(run: RunHistory, content: Content, standing: Standing) -> tuple[list[PlannedBranch], list[PlannedNode]]:
+def _journal(run: RunHistory, content: Content, hold: RunHold) -> tuple[list[PlannedBranch], list[PlannedNode]]:
     tries = tries_of(run)
     verdicts = Verdicts(tries, run.root_ends)
     decisions: dict[str, PlannedNode] = {}
@@ -62,7 +62,7 @@ def _journal(run: RunHistory, content: Content, standing: Standing) -> tuple[lis
         if one.is_scope:
             decisions[one.node_id.hex()] = decide_scope(one, verdicts, gap=one.scope in run.gaps)
         else:
-            decisions[one.node_id.hex()] = decide_call(one, verdicts, standing)
+            decisions[one.node_id.hex()] = decide_call(one, verdicts, hold)
     branches: list[PlannedBranch] = []
     checkpoints = run.checkpoints
     for scope in branches_of(run, tries, verdicts):
@@ -77,7 +77,7 @@ def _journal(run: RunHistory, content: Content, standing: Standing) -> tuple[lis
         )
         _note_checkpoint(run, scope, chosen, decisions)
     root = scope_node_id(TraceId(run.trace_id), ROOT_SCOPE).hex()
-    _change(decisions, root, reason=f"{_standing(run, standing)} {decisions[root].reason}")
+    _change(decisions, root, reason=f"{_hold(run, hold)} {decisions[root].reason}")
     return branches, list(decisions.values())
 
 
@@ -142,15 +142,15 @@ def _unrecorded(record: Record, scope: str) -> PlannedNode:
     )
 
 
-def _standing(run: RunHistory, standing: Standing) -> str:
-    if standing is Standing.HELD:
+def _hold(run: RunHistory, hold: RunHold) -> str:
+    if hold is RunHold.HELD:
         return (
             f"Attempt {run.last_attempt} of the run is under way in a living process, so there is nothing to resume "
             "now; this is what would be done if it died at this moment."
         )
     if run.finished:
         return "The run is finished: a program that opens it again is answered from the record and starts nothing."
-    if standing is Standing.CANCELLED:
+    if hold is RunHold.CANCELLED:
         return "The run was cancelled: it is not resumed, and this is only what its record would answer."
     if run.root_ends and run.root_ends[-1].attempt == run.last_attempt:
         return f"Attempt {run.last_attempt} of the run ended by an error: the same program under its run id resumes it."

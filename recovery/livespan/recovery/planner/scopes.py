@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto.ids import ROOT_SCOPE
 from livespan.recovery.planner.tries import Try
 from livespan.recovery.planner.verdicts import Verdicts

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Decision", "Plan", "PlannedBranch", "PlannedNode", "Standing", "no_plan"]
+__all__ = ["Decision", "Plan", "PlannedBranch", "PlannedNode", "RunHold", "no_plan"]
 
 
 class Decision(StrEnum):
@@ -26,8 +26,8 @@ class Decision(StrEnum):
     CONFLICT = "CONFLICT"
 
 
-class Standing(StrEnum):
-    """What the record alone does not say of a run."""
+class RunHold(StrEnum):
+    """What a process that wants to hold a run would meet, which its record alone does not say."""
 
     FREE = "free"
     HELD = "held"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from livespan.collector.history import RunHistory
+from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.ids import ROOT_SCOPE
 from livespan.proto.node import NodeType

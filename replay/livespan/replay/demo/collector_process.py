@@ -14,6 +14,8 @@ from pathlib import Path
 
 from livespan.collector.commands.serve import run_collector
 from livespan.collector.context import Protections
+from livespan.collector.listening import Listen
+from livespan.collector.seams import Seams
 from livespan.collector.server import Collector
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.home import Home
@@ -32,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     collector = Collector(
         Home(told.home),
         CollectorSettings(lease_s=told.lease_s),
-        runtime_folder=Path(runtime) if runtime else None,
-        protections=Protections(fencing=not told.no_fencing),
+        Listen(runtime_folder=Path(runtime) if runtime else None),
+        seams=Seams(protections=Protections(fencing=not told.no_fencing)),
     )
     asyncio.run(run_collector(collector))
     return 0

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import msgspec
 
-__all__ = ["Broken", "Probe"]
+__all__ = ["Broken", "FileReader"]
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Probe:
+class FileReader:
     """Starts its child when it is first asked; a context manager that ends it. One thread at a time."""
 
     _child: subprocess.Popen[bytes] | None = None
@@ -57,7 +57,7 @@ class Probe:
         self._end()
         return [*found, Broken(f"its footer ends its reader (exit status {child.returncode})")]
 
-    def __enter__(self) -> Probe:
+    def __enter__(self) -> FileReader:
         return self
 
     def __exit__(
