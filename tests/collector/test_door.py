@@ -6,7 +6,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.stand import Writer, node, request
 
 from livespan.collector.door import judged
-from livespan.proto import acceptance, otlp
+from livespan.proto import acceptance, judgement, otlp
 from livespan.proto import attributes as names
 from livespan.proto.otlp import Request
 from livespan.proto.record import Record
@@ -37,7 +37,7 @@ def test_each_span_of_a_request_is_judged_once(monkeypatch: pytest.MonkeyPatch) 
         judgements.append(span.name)
         return acceptance.span_refusal(span)
 
-    monkeypatch.setattr(otlp, "span_refusal", counted)
+    monkeypatch.setattr(judgement, "span_refusal", counted)
     writer = Writer()
     incoming = judged(request(writer.started(node(1)), writer.ended(node(1))))
     assert (incoming.stored, len(incoming.request.records(7))) == (2, 2)

@@ -4,8 +4,10 @@ is written where, and why it is encoded as it is, is lake/parquet.py's.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -79,8 +81,18 @@ def arrow_schema(columns: Mapping[str, str]) -> ArrowSchema:
 def arrow_table(schema: ArrowSchema, columns: Sequence[Sequence[object]]) -> ArrowTable:
     """Return a table of columns that stand in the schema's order; times are integers."""
     fields: Any = schema
-    arrays = [_pa.array(values, type=fields.field(index).type) for index, values in enumerate(columns)]
+    arrays = [_array(values, fields.field(index).type) for index, values in enumerate(columns)]
     return cast("ArrowTable", _pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _array(values: Sequence[object], kind: Any) -> Any:
+    if kind != _TYPES["bytes"] or not values:
+        return _pa.array(values, type=kind)
+    parts = cast("Sequence[bytes]", values)
+    ends = array("i", [0, *accumulate(map(len, parts))])
+    # Arrow's own builder grows as it goes, and copies what it has each time: of 32 MB of states that is seen.
+    buffers = [None, _pa.py_buffer(ends), _pa.py_buffer(b"".join(parts))]
+    return _pa.Array.from_buffers(kind, len(parts), buffers)
 
 
 def create_parquet(path: Path, schema: ArrowSchema, options: Mapping[str, object]) -> ParquetFile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -19,11 +19,12 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from livespan.proto import attributes as names
-from livespan.proto.acceptance import check_size, check_spans, resource_refusal, span_refusal
+from livespan.proto.acceptance import check_size, check_spans
 from livespan.proto.any_value import json_text
 from livespan.proto.errors import InvalidInput
 from livespan.proto.foreign import foreign_node
 from livespan.proto.foreign.node import Scalar
+from livespan.proto.judgement import Judgement, Refusal, judge
 from livespan.proto.record import AttributeValue, Large, Record, RecordKind
 
 __all__ = ["Refusal", "Request"]
@@ -41,13 +42,6 @@ _SURELY_SMALL: Final = names.LARGE_BYTES // 4
 """Characters; a text of so many has no more bytes than a large value, whatever they are."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """One span that cannot be stored, and why."""
-
-    span: int
-    reason: str
-
-
 class _Life(msgspec.Struct, frozen=True):
     """What a resource says of all its records."""
 
@@ -59,22 +53,6 @@ class _Life(msgspec.Struct, frozen=True):
     epoch: int
     writer: str
     tags: dict[str, str]
-
-
-class _Found(NamedTuple):
-    """A span that can be stored: its number in the request, and what it came under."""
-
-    number: int
-    resource: Resource
-    scope: InstrumentationScope
-    span: Span
-
-
-class _Judged(NamedTuple):
-    """The spans of a request that can be stored, in wire order, and the others."""
-
-    found: list[_Found]
-    refusals: list[Refusal]
 
 
 class Request:
@@ -96,7 +74,7 @@ class Request:
                 hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it.",
             ) from error
         check_spans(self.count())
-        self._known: _Judged | None = None
+        self._known: Judgement | None = None
         self._made: list[Record] | None = None
 
     def count(self) -> int:
@@ -197,30 +175,11 @@ class Request:
         for _, resource, scope, span in self._judged().found:
             yield resource, scope, span
 
-    def _judged(self) -> _Judged:
+    def _judged(self) -> Judgement:
         """Return which spans can be stored; each is looked at once, and kept, since to reach it is what costs."""
         if self._known is None:
-            self._known = _judge(self._message)
+            self._known = judge(self._message)
         return self._known
-
-
-def _judge(message: ExportTraceServiceRequest) -> _Judged:
-    found: list[_Found] = []
-    refusals: list[Refusal] = []
-    index = 0
-    for group in message.resource_spans:
-        resource = group.resource
-        refused = resource_refusal(resource)
-        for scoped in group.scope_spans:
-            scope = scoped.scope
-            for span in scoped.spans:
-                reason = refused or span_refusal(span)
-                if reason:
-                    refusals.append(Refusal(index, reason))
-                else:
-                    found.append(_Found(index, resource, scope, span))
-                index += 1
-    return _Judged(found, refusals)
 
 
 def _kind(told: str, run_id: str) -> RecordKind:

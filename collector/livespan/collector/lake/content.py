@@ -1,15 +1,16 @@
 """Large values on their way from the log into `content`: read frame by frame, hashed, written in row groups; never
 all in memory.
 
-    frames in log order ─▶ window (32 MB) ─▶ sorted by run and log_seq ─▶ row groups of the file
+    frames in log order ─▶ window (16 MB) ─▶ sorted by run and log_seq ─▶ row groups of the file
 
-Each frame is read and parsed once. Within a window the states of a run stand together, so they compress against each
-other.
+Each frame is read once, and parsed only where the values cannot be cut out of it (wire_values.py). Within a window
+the states of a run stand together, so they compress against each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 from livespan.collector.hot import Held
@@ -21,10 +22,13 @@ from livespan.proto.errors import Damaged, NotFound
 from livespan.proto.ids import content_digest
 from livespan.proto.otlp import Request
 from livespan.proto.record import Large, Record, RecordKind
+from livespan.proto.wire_values import Unplain, plain_large_values
 
 __all__ = ["Digests", "FrameSource", "content_kind", "has_content", "large_values", "write_content"]
 
-_WINDOW_BYTES: Final = 32 * 1024 * 1024
+_WINDOW_BYTES: Final = 16 * 1024 * 1024
+"""Below glibc's 32 MB, from which on each block is fresh memory of the kernel's, zeroed page by page: joining a window
+of 32 MB costs three times what one of 16 MB does."""
 _Row: TypeAlias = tuple[str, str, str, str, int, str, str, str, int, bytes]
 
 
@@ -67,11 +71,20 @@ def large_values(payload: bytes, records: Iterable[Record]) -> Iterator[tuple[Re
         state = record.attributes.get(names.STATE)
         if isinstance(state, str):
             yield record, names.STATE, state.encode()
-    if by_span:
-        for span, name, data in Request(payload).larges():
-            owner = by_span.get(span)
-            if owner is not None:
-                yield owner, name, data
+    if not by_span:
+        return
+    for span, name, data in _larges(payload, by_span):
+        owner = by_span.get(span)
+        if owner is not None:
+            yield owner, name, data
+
+
+def _larges(payload: bytes, by_span: Mapping[int, Record]) -> Iterable[tuple[int, str, bytes]]:
+    """Return (span, attribute name, bytes) of what these records left in their frame, and perhaps of others."""
+    if all(record.kind is not RecordKind.FOREIGN for record in by_span.values()):
+        with suppress(Unplain):
+            return plain_large_values(payload, by_span)
+    return Request(payload).larges()
 
 
 class Digests:

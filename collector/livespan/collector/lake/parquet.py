@@ -8,13 +8,13 @@ filters on run and node: a read of one run passes over most row groups of most f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
 from livespan.collector.disk import Disk
-from livespan.collector.lake.rows import rows_table
+from livespan.collector.lake.rows import Row, rows_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 
 __all__ = ["ContentFile", "sync_new_file", "write_nodes"]
@@ -26,12 +26,17 @@ _WIDE: Final = frozenset(
     {"input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"}
 )
 _LONG: Final = (*sorted(_WIDE), "name", "tags", "links")
+_EACH_ITS_OWN: Final = frozenset(
+    {"node_id", "call_key", "call_digest", "idempotency_key", "checkpoint_id", "state_digest", "span_digest"}
+    | {"started_at", "ended_at", "started_ns", "ended_ns", "latency_ms", "writer_seq", "log_seq", "started_seq"}
+)
+"""Hardly a value comes twice, so a dictionary would hold them all, and the column their numbers beside it."""
 _GROUP_CHARACTERS: Final = 32 * 1024 * 1024
 _ZSTD: Final[dict[str, object]] = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
 """With a checksum a page: zstd has none here, and a flipped bit could come back as another value."""
 
 
-def write_nodes(path: Path, rows: Iterable[Mapping[str, object]], disk: Disk, count: int = _NODE_ROWS) -> None:
+def write_nodes(path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_ROWS) -> None:
     """Write rows (sorted already, taken as they are written) into a new file and sync it and its name.
 
     Args:
@@ -45,7 +50,7 @@ def write_nodes(path: Path, rows: Iterable[Mapping[str, object]], disk: Disk, co
     few = min(max(count, 1), _NODE_ROWS)
     options = {
         **_ZSTD,
-        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE],
+        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE | _EACH_ITS_OWN],
         "write_statistics": [name for name in NODE_COLUMNS if name not in _WIDE],
         "bloom_filter_options": {name: {"ndv": few, "fpp": 0.01} for name in ("run_id", "node_id")},
     }
@@ -58,16 +63,16 @@ def write_nodes(path: Path, rows: Iterable[Mapping[str, object]], disk: Disk, co
     sync_new_file(path, disk)
 
 
-def _groups(rows: Iterable[Mapping[str, object]]) -> Iterator[list[dict[str, object]]]:
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Yield rows in groups that bound what encoding them takes: by number, and by the text that they hold."""
-    group: list[dict[str, object]] = []
+    group: list[Row] = []
     size = 0
     for row in rows:
-        group.append(dict(row))
+        group.append(row)
         for column in _LONG:
             value = row.get(column)
-            if value is not None:
-                size += len(cast("str", value))
+            if type(value) is str:
+                size += len(value)
         if len(group) == _NODE_ROWS or size >= _GROUP_CHARACTERS:
             yield group
             group, size = [], 0

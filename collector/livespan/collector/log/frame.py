@@ -29,6 +29,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "FrameHeader",
     "check_frame",
+    "check_parts",
     "encode_frame",
     "frame_prefix",
     "frame_size",
@@ -89,6 +90,18 @@ def encode_frame(prefix: bytes, first_seq: int, count: int, payload: bytes) -> t
 def read_header(data: bytes | bytearray | memoryview, offset: int) -> FrameHeader:
     """Return the header at `offset`; at least HEADER_SIZE bytes must follow it."""
     return FrameHeader._make(_HEADER.unpack_from(data, offset))
+
+
+def check_parts(head: bytes, payload: bytes, prefix: bytes) -> FrameHeader | None:
+    """Return the header of a frame that was read in two parts, if it starts with `prefix` and its checksum holds."""
+    if len(head) != HEADER_SIZE or not head.startswith(prefix):
+        return None
+    header = read_header(head, 0)
+    if header.version != FRAME_VERSION or header.records < 1 or header.first_seq < 1 or header.length != len(payload):
+        return None
+    checksum = xxh3_64(head[:_CHECKED])
+    checksum.update(payload)
+    return header if checksum.intdigest() == header.checksum else None
 
 
 def check_frame(view: memoryview, offset: int, prefix: bytes) -> FrameHeader | None:
