@@ -17,13 +17,14 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireForm
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.masking import Field, Masking
 from livespan.instrumentation.mirror import TRACER_NAME
-from livespan.instrumentation.outbound import EntryKind
+from livespan.instrumentation.outbound import EntryKind, scoped_head
 from livespan.instrumentation.process_defaults import with_process_defaults
 from livespan.instrumentation.said_once import drop_reason, say_dropped
 from livespan.instrumentation.settings import AgentSettings, agent_settings
@@ -31,6 +32,10 @@ from livespan.instrumentation.settings import AgentSettings, agent_settings
 __all__ = ["LivespanSpanProcessor"]
 
 _KICK_S: Final = 5.0
+_MOST_RESOURCES: Final = 16
+_SERVICE: Final = "service.name"
+_OWN_NAMES: Final = "livespan."
+"""Names of a resource that say which run a span belongs to: the mask is not asked about them."""
 
 
 class LivespanSpanProcessor(SpanProcessor):
@@ -49,6 +54,7 @@ class LivespanSpanProcessor(SpanProcessor):
         self.dropped: Counter[str] = Counter()
         self._settings = settings or with_process_defaults(agent_settings())
         self._masking = Masking(self._settings.mask)
+        self._resources: dict[bytes, bytes] = {}
         self._ties: Connection | None = None
         self._kick_at_s = 0.0
         self._shut_down = False
@@ -67,12 +73,14 @@ class LivespanSpanProcessor(SpanProcessor):
                 return
             ties = self._connected()
             for group in encode_spans([span]).resource_spans:
-                resource = group.resource.SerializeToString()
+                resource = self._resource(group.resource)
                 for scope in group.scope_spans:
+                    made_by = scope.scope.SerializeToString()
                     for one in scope.spans:
                         if self._masking:
                             self._mask(one)
-                        ties.spool.append(one.SerializeToString(), resource, kind=EntryKind.FOREIGN)
+                        head = scoped_head(made_by, one.SerializeToString())
+                        ties.spool.append(head, resource, kind=EntryKind.SCOPED)
         except Exception as error:  # noqa: BLE001 - a border: telemetry errors never reach the program, they are counted
             self.dropped[drop_reason(error)] += 1
             say_dropped("spans are dropped", error)
@@ -97,6 +105,21 @@ class LivespanSpanProcessor(SpanProcessor):
             self._kick_at_s = now + _KICK_S
             ties.kick_drain()
         return ties
+
+    def _resource(self, resource: Resource) -> bytes:
+        """Return a resource as it may be spooled; a process has few, so each is shown to the mask once."""
+        whole = resource.SerializeToString()
+        if not self._masking:
+            return whole
+        shown = self._resources.get(whole)
+        if shown is None:
+            for pair in resource.attributes:
+                if pair.key != _SERVICE and not pair.key.startswith(_OWN_NAMES):
+                    self._mask_value(pair.key, pair.value)
+            if len(self._resources) >= _MOST_RESOURCES:
+                self._resources.clear()
+            shown = self._resources[whole] = resource.SerializeToString()
+        return shown
 
     def _mask(self, span: WireForm) -> None:
         """Show every text of a span to the mask; bytes are not shown."""
