@@ -25,7 +25,7 @@ from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.masking import Field, Masking
 from livespan.instrumentation.mirror import TRACER_NAME
 from livespan.instrumentation.outbound import EntryKind, scoped_head
-from livespan.instrumentation.process_defaults import with_process_defaults
+from livespan.instrumentation.process_defaults import said_mask
 from livespan.instrumentation.said_once import drop_reason, say_dropped
 from livespan.instrumentation.settings import AgentSettings, agent_settings
 
@@ -44,7 +44,8 @@ class LivespanSpanProcessor(SpanProcessor):
     What a run mirrors to that provider (`tracer_provider=`) is passed over: the run's own record has it.
 
     Args:
-        settings: where the spool lies, and the mask; default: the environment's, and what `instrument` said.
+        settings: where the spool lies, and the mask; default: the environment's, and what `instrument` says, also when
+            it is called later than this: providers are set up first in many a program.
 
     Attributes:
         dropped: spans that were not spooled, by reason: the spool's word (`process_cap`), else the error's name.
@@ -52,8 +53,10 @@ class LivespanSpanProcessor(SpanProcessor):
 
     def __init__(self, settings: AgentSettings | None = None) -> None:
         self.dropped: Counter[str] = Counter()
-        self._settings = settings or with_process_defaults(agent_settings())
-        self._masking = Masking(self._settings.mask)
+        self._follows = settings is None
+        self._settings = settings or agent_settings()
+        self._mask_said = self._settings.mask
+        self._masking = Masking(self._mask_said)
         self._resources: dict[bytes, bytes] = {}
         self._ties: Connection | None = None
         self._kick_at_s = 0.0
@@ -71,6 +74,7 @@ class LivespanSpanProcessor(SpanProcessor):
         try:
             if not _is_wanted(span):
                 return
+            self._follow()
             ties = self._connected()
             for group in encode_spans([span]).resource_spans:
                 resource = self._resource(group.resource)
@@ -105,6 +109,14 @@ class LivespanSpanProcessor(SpanProcessor):
             self._kick_at_s = now + _KICK_S
             ties.kick_drain()
         return ties
+
+    def _follow(self) -> None:
+        """Take the mask that `instrument` said, where this was not given its own."""
+        said = said_mask() if self._follows else None
+        if said is not None and said is not self._mask_said:
+            self._masking = Masking(said)
+            self._resources = {}
+            self._mask_said = said
 
     def _resource(self, resource: Resource) -> bytes:
         """Return a resource as it may be spooled; a process has few, so each is shown to the mask once."""
