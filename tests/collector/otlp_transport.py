@@ -131,7 +131,9 @@ class Http:
     def send_bomb(self, size_bytes: int) -> Answer:
         return self.post(gzip.compress(b"\0" * size_bytes), {"Content-Encoding": "gzip"})
 
-    def post(self, body: bytes, headers: dict[str, str] | None = None, method: str = "POST") -> Answer:
+    def post(
+        self, body: bytes, headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/traces"
+    ) -> Answer:
         """Send a body as it is."""
         connection = http.client.HTTPConnection(self._address, timeout=60)
         content: bytes | Iterable[bytes] = (
@@ -140,7 +142,7 @@ class Http:
         try:
             connection.request(
                 method,
-                "/v1/traces",
+                path,
                 body=content,
                 headers={"Content-Type": self.content_type, **(headers or {})},
                 encode_chunked=self._chunked,

@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.certificate import make_certificate
 from tests.collector.stand import Stand, Writer, node
 from tests.livespan_home import LiveHome, wait_until
 
@@ -81,6 +84,7 @@ def test_the_file_in_the_home_stays_within_its_bound_and_takes_stdout_along(tmp_
     path = tmp_path / "collector.log"
     code = f"""
 import os, sys, logging
+from contextlib import suppress
 from pathlib import Path
 from livespan.collector.notice_output import HomeFile
 handler = HomeFile(Path({str(path)!r}), max_bytes=2000, old_files=2)
@@ -160,6 +164,23 @@ def test_serve_tells_its_life_as_json(live: LiveHome) -> None:
     assert [event for event in events if event.startswith("lease")] == ["lease granted", "lease released"]
     assert events[-2:] == ["drain begun", "drain ended"]
     assert lines[-1]["unpublished_records"] == 0
+
+
+def test_who_knocks_with_the_wrong_protocol_leaves_no_line_of_another_form(live: LiveHome, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    words = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-cert", str(certificate), "--tls-key", str(key))
+    process = live.serve_process("--log-format", "json", *words)
+    address = json.loads(live.home.address.read_bytes())
+    for port in (address["grpc"], address["http"].removeprefix("https://")):
+        host, _, number = port.rpartition(":")
+        with socket.create_connection((host, int(number)), timeout=10) as knocking:
+            knocking.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with suppress(ConnectionError):
+                knocking.recv(100)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert (events[0], events[-1]) == ("serving", "drain ended")
 
 
 def test_an_embedded_collector_writes_into_its_home(live: LiveHome) -> None:

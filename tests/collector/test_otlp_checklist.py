@@ -290,6 +290,14 @@ def test_http_json_may_name_its_charset(served: LiveHome, traces: Traces) -> Non
     assert sender.post(body, {"Content-Type": "Application/JSON; charset=utf-8"}).http_status == 200
 
 
+@pytest.mark.parametrize("signal", ["metrics", "logs"])
+def test_http_takes_no_other_signal_and_says_so(over_http: Http, signal: str) -> None:
+    answer = over_http.post(b"", path=f"/v1/{signal}")
+    assert (answer.http_status, answer.code, answer.retry_s) == (404, "UNIMPLEMENTED", None)
+    assert answer.headers["content-type"] == over_http.content_type
+    assert "only traces" in answer.message
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/json2", "multipart/form-data"])
 def test_http_refuses_other_content_types(over_http: Http, content_type: str) -> None:
     answer = over_http.post(b"{}", {"Content-Type": content_type})

@@ -15,8 +15,10 @@ from tests.livespan_home import LiveHome, wait_until
 
 from livespan.instrumentation import said_once
 from livespan.instrumentation.masking import Masked
+from livespan.instrumentation.process_defaults import forget_process_defaults, say_process_defaults
 from livespan.instrumentation.processor import LivespanSpanProcessor
 from livespan.instrumentation.settings import agent_settings
+from livespan.proto import attributes as names
 from livespan.proto.home import Home
 from livespan.proto.record import Record, RecordKind
 
@@ -237,6 +239,45 @@ def test_every_text_of_a_span_is_shown_to_the_mask(live: LiveHome) -> None:
     assert b"4242" not in found.SerializeToString()
     assert {pair.key: pair.value.string_value for pair in found.attributes}["gen_ai.input.messages"] == "card ****"
     assert found.events[0].name == "exception"
+
+
+def test_a_mask_that_instrument_says_later_holds_for_a_processor_that_was_there_before(
+    live: LiveHome, provider: TracerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.serve()
+    monkeypatch.setenv("LIVESPAN_HOME", str(live.home.root))
+    provider.add_span_processor(LivespanSpanProcessor())
+    say_process_defaults(hide, None)
+    try:
+        provider.get_tracer("theirs").start_span("chat", attributes={"card": "4242"}).end()
+    finally:
+        forget_process_defaults()
+    [record] = foreign(live, 1)
+    assert raw(live, record).attributes[0].value.string_value == "****"
+
+
+def test_texts_of_the_resource_are_shown_to_the_mask_but_for_what_names_the_run(live: LiveHome) -> None:
+    live.serve()
+    settings = replace(agent_settings({"LIVESPAN_HOME": str(live.home.root)}), mask=hide)
+    words = {"process.command_args": ("agent.py", "--card=4242"), "host.name": "h4242", "service.name": "shop"}
+    provider = TracerProvider(resource=Resource({**words, "livespan.run.id": "theirs"}))
+    provider.add_span_processor(LivespanSpanProcessor(settings))
+    for _ in range(2):
+        provider.get_tracer("theirs").start_span("chat").end()
+    provider.shutdown()
+    assert len(foreign(live, 2)) == 2
+    written = b"".join(path.read_bytes() for path in live.home.root.rglob("*.seg"))
+    assert b"4242" not in written
+    assert b"--card=****" in written
+
+
+def test_what_made_a_span_comes_with_it(live: LiveHome, provider: TracerProvider) -> None:
+    live.serve()
+    provider.add_span_processor(processor(live.home))
+    for name in ("openinference.instrumentation.openai", "openinference.instrumentation.langchain", "ours"):
+        provider.get_tracer(name, "1.2").start_span("chat").end()
+    found = {record.text(names.FRAMEWORK) for record in foreign(live, 3)}
+    assert found == {"openai", "langchain", ""}
 
 
 def test_a_drain_that_was_killed_is_started_again(live: LiveHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,10 +53,16 @@ def refusal() -> Unauthenticated:
 
 
 class BearerInterceptor(_Interceptor):
-    """Asks every call of a server for the token."""
+    """Asks every call of a server for the token.
 
-    def __init__(self, token: str) -> None:
+    Args:
+        token: that must be shown.
+        refused: called when it is not.
+    """
+
+    def __init__(self, token: str, refused: Callable[[], None] = lambda: None) -> None:
         self._bearer = Bearer(token)
+        self._refused = refused
 
     async def intercept_service(
         self,
@@ -70,10 +76,10 @@ class BearerInterceptor(_Interceptor):
         shown = [str(value) for key, value in details.invocation_metadata or () if key == _HEADER]
         if len(shown) == 1 and self._bearer.is_shown(shown[0]):
             return handler
-        return _unix_alone(handler)
+        return _unix_alone(handler, self._refused)
 
 
-def _unix_alone(handler: _Handler) -> _Handler:
+def _unix_alone(handler: _Handler, refused: Callable[[], None]) -> _Handler:
     """Return a handler that lets calls through that came by the unix socket.
 
     Whatever the shape of the call, it is taken as one of two streams, which look the same on the wire: so the peer is
@@ -83,6 +89,7 @@ def _unix_alone(handler: _Handler) -> _Handler:
     async def gate(requests: AsyncIterator[Any], context: _Call) -> AsyncIterator[Any]:
         peer: str = cast("Any", context).peer()
         if not peer.startswith(_UNIX):
+            refused()
             error = refusal()
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message, ((DETAIL_KEY, detail(error)),))
         given: Any = requests

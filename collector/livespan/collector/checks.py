@@ -30,6 +30,7 @@ _GOOD_FREE_BYTES: Final = 2 * 1024**3
 _LEAST_FREE_INODES: Final = 1000
 _STATUS_TIMEOUT_S: Final = 3.0
 _SHOWN: Final = 3
+_SEE_OUTPUT: Final = "See what it printed: collector.log in the home, or the output of `livespan serve`."
 
 
 def check(home: Home) -> Iterable[Finding]:
@@ -49,6 +50,7 @@ def check_collector(target: str, access: Access = NO_ACCESS) -> Iterator[Finding
     import grpc
 
     from livespan.proto.rpc import open_channel, translate
+    from livespan.proto.unreachable import NOT_RUNNING
     from livespan.proto.v1.livespan_pb2 import StatusRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
@@ -62,7 +64,7 @@ def check_collector(target: str, access: Access = NO_ACCESS) -> Iterator[Finding
                 "collector",
                 False,
                 f"{target} does not answer: {told.message}",
-                "See what it printed: collector.log in the home.",
+                _SEE_OUTPUT if told.hint == NOT_RUNNING else told.hint,
             )
             return
     after_ns = wall_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -13,16 +14,17 @@ from livespan.collector.listening import Guard
 __all__ = ["add_port", "grpc_server"]
 
 
-def grpc_server(max_message_bytes: int, token: str) -> grpc.aio.Server:
+def grpc_server(max_message_bytes: int, token: str, refused: Callable[[], None] = lambda: None) -> grpc.aio.Server:
     """Return a server that is not started yet.
 
     Args:
         max_message_bytes: of a request, after decompression.
         token: what calls over TCP must show; "" = nothing.
+        refused: called when one does not show it.
     """
     untyped: Any = grpc.aio  # its stub leaves the interceptors' types open
     server: grpc.aio.Server = untyped.server(
-        interceptors=[BearerInterceptor(token)] if token else None,
+        interceptors=[BearerInterceptor(token, refused)] if token else None,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),  # a run of 100,000 nodes is 80 MB of JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -24,10 +25,12 @@ class HttpGate:
     Args:
         inner: what is guarded.
         token: that must be shown.
+        refused: called when it is not.
     """
 
-    def __init__(self, inner: ASGIApp, token: str) -> None:
+    def __init__(self, inner: ASGIApp, token: str, refused: Callable[[], None]) -> None:
         self._inner = inner
+        self._refused = refused
         self._bearer = Bearer(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,6 +39,7 @@ class HttpGate:
         if request.url.path in _OPEN or (len(shown) == 1 and self._bearer.is_shown(shown[0])):
             await self._inner(scope, receive, send)
             return
+        self._refused()
         await discard(request, _DISCARD_BYTES)
         encoding = encoding_of(request) or Encoding.JSON
         headers = {"WWW-Authenticate": "Bearer"}

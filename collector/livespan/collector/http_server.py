@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +35,15 @@ class HttpServer:
     Args:
         address: host:port, port 0 for a free one.
         guard: certificate and key, where it is to speak TLS; the token that all but the probes ask for.
+        refused: called when somebody does not show it.
 
     Raises:
         Unavailable: the address cannot be listened on.
     """
 
-    def __init__(self, address: str, guard: Guard) -> None:
+    def __init__(self, address: str, guard: Guard, refused: Callable[[], None] = lambda: None) -> None:
         self._guard = guard
+        self._refused = refused
         host, port = host_and_port(address)
         try:
             family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -59,7 +61,7 @@ class HttpServer:
         """Serve routes, tried in this order."""
         application: ASGIApp = Starlette(routes=routes)
         if self._guard.token:
-            application = HttpGate(application, self._guard.token)
+            application = HttpGate(application, self._guard.token, self._refused)
         config = uvicorn.Config(
             application,
             http="h11",

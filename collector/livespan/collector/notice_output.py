@@ -32,8 +32,10 @@ _FILE_BYTES: Final = 1024 * 1024
 _OLD_FILES: Final = 2
 _WAITING_LINES: Final = 10_000
 _END_S: Final = 2.0
-_OWN_LINES: Final = ("opentelemetry.exporter",)
-"""Loggers whose lines say again, at each try, what a notice of ours says once."""
+_OWN_LINES: Final = {"opentelemetry.exporter": logging.CRITICAL, "uvicorn.error": logging.ERROR}
+"""Loggers that say again at each try what a notice of ours says once, or warn of each bad request, and the least that
+they may say.
+"""
 
 
 class NoticeForm(StrEnum):
@@ -142,8 +144,8 @@ def send_notices(form: NoticeForm, level: str, file: Path | None = None) -> None
     root.addHandler(Apart(handler))
     root.setLevel(logging.WARNING)
     logging.getLogger(LOGGER).setLevel(level.upper())
-    for name in _OWN_LINES:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, least in _OWN_LINES.items():
+        logging.getLogger(name).setLevel(least)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -3,6 +3,7 @@
 An answer has its request's Content-Type. What is refused is a google.rpc.Status in that encoding:
 
     400  no OTLP, no gzip              never helps again
+    404  metrics, logs                 only traces are taken
     405  not POST                      408  the body did not come in time
     413  more than the limit           after decompression; no more than the limit is ever held
     415  another Content-Type or Content-Encoding
@@ -29,13 +30,16 @@ from starlette.routing import Route
 from livespan.collector.gunzip import TooLarge, gunzip
 from livespan.collector.otlp_json import from_json
 from livespan.collector.otlp_receiver import RETRY_S, Receiver, Unpack, as_status, is_retryable
+from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Share
-from livespan.proto.errors import HTTP_STATUS, Internal, InvalidInput, LivespanError
+from livespan.proto.errors import HTTP_STATUS, Internal, InvalidInput, LivespanError, NotFound
 from livespan.proto.rpc import status_code
 
-__all__ = ["TRACES_PATH", "Encoding", "discard", "encoding_of", "status_response", "trace_route"]
+__all__ = ["TRACES_PATH", "Encoding", "discard", "encoding_of", "other_routes", "status_response", "trace_route"]
 
 TRACES_PATH: Final = "/v1/traces"
+_OTHER_PATHS: Final = ("/v1/metrics", "/v1/logs")
+_DISCARDED_BYTES: Final = 1024 * 1024
 _BODY_S: Final = 60.0
 _DISCARD_S: Final = 5.0
 _DISCARDED_LIMITS: Final = 2
@@ -90,6 +94,9 @@ def trace_route(receiver: Receiver, limit_bytes: int) -> Route:
         except ClientDisconnect:
             return Response(status_code=_GONE)  # nobody reads it
         except _Refused as refused:
+            receiver.refused(
+                RefusalReason.TOO_LARGE if refused.http_status == _TOO_LARGE else RefusalReason.INVALID_REQUEST
+            )
             await discard(request, _DISCARDED_LIMITS * limit_bytes)
             return status_response(encoding, refused.http_status, refused.code, refused.error, refused.headers)
         except TooLarge as error:
@@ -104,6 +111,22 @@ def trace_route(receiver: Receiver, limit_bytes: int) -> Route:
         return Response(encoding.render(taken.response()), media_type=encoding.value)
 
     return Route(TRACES_PATH, export, methods=_METHODS)
+
+
+def other_routes() -> list[Route]:
+    """Return the routes of OTLP's other signals, which are not taken: an SDK that sends all it has is told so."""
+
+    async def refuse(request: Request) -> Response:
+        await discard(request, _DISCARDED_BYTES)
+        error = NotFound(
+            "only traces are taken here",
+            subject=request.url.path,
+            hint="Set OTEL_METRICS_EXPORTER=none and OTEL_LOGS_EXPORTER=none, or an endpoint of their own.",
+        )
+        encoding = encoding_of(request) or Encoding.JSON
+        return status_response(encoding, 404, grpc.StatusCode.UNIMPLEMENTED, error)
+
+    return [Route(path, refuse, methods=_METHODS) for path in _OTHER_PATHS]
 
 
 def status_response(
@@ -180,8 +203,8 @@ async def _chunks(request: Request) -> AsyncGenerator[bytes]:
 
 
 def encoding_of(request: Request) -> Encoding | None:
-    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     """Return the encoding that a request's Content-Type names, None where OTLP has no such."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return Encoding(said) if said in set(Encoding) else None
 
 

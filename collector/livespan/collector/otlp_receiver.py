@@ -25,6 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from livespan.collector.door import Incoming, judged
+from livespan.collector.gunzip import TooLarge
 from livespan.collector.intake import Intake
 from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Room, Share
@@ -83,6 +84,10 @@ class Receiver:
         self._activity()
         self._intake.admit()
 
+    def refused(self, reason: RefusalReason) -> None:
+        """Count a request that a transport refuses by itself."""
+        self._intake.counts.refusals.add(reason)
+
     async def receive(self, body: bytes, share: Share, unpack: Unpack | None = None) -> Taken:
         """Return when all that can be stored is acknowledged.
 
@@ -102,8 +107,9 @@ class Receiver:
             else:
                 loop = asyncio.get_running_loop()
                 read = await loop.run_in_executor(self._threads, _read, body, share, unpack)
-        except InvalidInput:
-            self._intake.counts.refusals.add(RefusalReason.INVALID_REQUEST)
+        except InvalidInput as error:
+            large = isinstance(error, TooLarge)
+            self.refused(RefusalReason.TOO_LARGE if large else RefusalReason.INVALID_REQUEST)
             raise
         if read.stored:  # the specification: an empty request succeeds, too
             try:

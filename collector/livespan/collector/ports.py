@@ -35,6 +35,7 @@ class Ports:
         listen: which there are to be.
         socket: the unix socket's path.
         max_message_bytes: of a request, after decompression.
+        refused: called when somebody does not show the token.
 
     Attributes:
         server: the gRPC server, for services to register on before `open`.
@@ -42,12 +43,13 @@ class Ports:
         grpc_address, http_address: as they were asked for; once open with the port that was found, where it was 0.
     """
 
-    def __init__(self, listen: Listen, socket: Path, max_message_bytes: int) -> None:
-        self.server = grpc_server(max_message_bytes, listen.guard.token)
+    def __init__(self, listen: Listen, socket: Path, max_message_bytes: int, refused: Callable[[], None]) -> None:
+        self.server = grpc_server(max_message_bytes, listen.guard.token, refused)
         self.target = f"unix:{socket}"
         self.grpc_address = listen.grpc_address
         self.http_address = listen.http_address
         self._guard = listen.guard
+        self._refused = refused
         self._socket = socket
         self._health = Health(self.server)
         self._http: HttpServer | None = None
@@ -84,7 +86,7 @@ class Ports:
             # Starlette and uvicorn take 100 ms to import, which an agent that starts its own collector need not wait.
             from livespan.collector.http_server import HttpServer
 
-            self._http = HttpServer(self.http_address, self._guard)
+            self._http = HttpServer(self.http_address, self._guard, self._refused)
             self.http_address = self._http.address
             await self._http.start(routes())
 

@@ -23,10 +23,16 @@ class RefusalReason(StrEnum):
     """The request's other spans were taken."""
     LEAVING = "leaving"
     LOG_FAILED = "log_failed"
+    NO_ROOM = "no_room"
+    """Other requests take the memory that there is for them; the client sends it again."""
     NOT_ADMITTED = "not_admitted"
     """An effect of a process that may start nothing any more."""
     QUEUE_FULL = "queue_full"
     """Too much waits for the disk; the client sends it again."""
+    TOO_LARGE = "too_large"
+    """Over HTTP; what is too large for gRPC it refuses itself, and nobody hears of it."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The token is missing or wrong."""
 
 
 class Refusals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from livespan.proto.errors import Unavailable
 
@@ -10,10 +11,15 @@ __all__ = ["Room", "Share"]
 
 
 class Room:
-    """A number of bytes that requests share. Thread-safe."""
+    """A number of bytes that requests share. Thread-safe.
 
-    def __init__(self, size_bytes: int) -> None:
+    Args:
+        refused: called when a request does not get what it asked for.
+    """
+
+    def __init__(self, size_bytes: int, refused: Callable[[], None] = lambda: None) -> None:
         self._size_bytes = size_bytes
+        self._refused = refused
         self._taken_bytes = 0
         self._lock = threading.Lock()
 
@@ -39,6 +45,7 @@ class Room:
         with self._lock:
             others_bytes = self._taken_bytes - own_bytes
             if others_bytes and self._taken_bytes + size_bytes > self._size_bytes:
+                self._refused()
                 raise Unavailable(
                     f"other requests of {others_bytes} bytes are under way and few more may be",
                     hint="Send it again in a moment.",

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,7 @@ from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
+from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Room
 from livespan.collector.seams import Seams
 from livespan.collector.settings import CollectorSettings
@@ -186,8 +188,9 @@ class Collector:
 
     async def _start(self) -> None:
         socket = self._listen.socket or socket_path(self.home, self._listen.runtime_folder)
-        self._ports = Ports(self._listen, socket, self._settings.max_message_bytes)
         self._open_storage(asyncio.get_running_loop())
+        refused = self._refusing(RefusalReason.UNAUTHENTICATED)
+        self._ports = Ports(self._listen, socket, self._settings.max_message_bytes, refused)
         self._add_services()
         await asyncio.to_thread(self._replay)
         self._publisher.start()
@@ -265,7 +268,8 @@ class Collector:
             activity=self._touch,
             serves_http=bool(self._ports.http_address),
         )
-        self._receiver = Receiver(self._intake, Room(settings.queue_bytes), self._touch)
+        room = Room(settings.queue_bytes, self._refusing(RefusalReason.NO_ROOM))
+        self._receiver = Receiver(self._intake, room, self._touch)
         add_trace_service(server, self._receiver)
         query = add_query_service(
             server,
@@ -323,12 +327,12 @@ class Collector:
         )
 
     def _routes(self) -> list[BaseRoute]:
-        from livespan.collector.otlp_http import trace_route
+        from livespan.collector.otlp_http import other_routes, trace_route
         from livespan.collector.probe_routes import probe_routes
 
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
         probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
-        return [*probes, traces, *self._context.routes]
+        return [*probes, traces, *other_routes(), *self._context.routes]
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:
         """Give log segments back; what must outlive them is said again first. Called by the publisher's thread."""
@@ -341,6 +345,9 @@ class Collector:
                 saying.result(self._settings.drain_s)
             self._faults("lease.snapshot")
         self._log.recycle(upto)
+
+    def _refusing(self, reason: RefusalReason) -> Callable[[], None]:
+        return partial(self._intake.counts.refusals.add, reason)
 
     def _touch(self) -> None:
         self._active_s = time.monotonic()

@@ -3,7 +3,8 @@
     input      JSON of what a call is made with             its digest is taken before: keys are the same with a mask
     error      message, traceback, the value by codec       an error is given back on resume as the mask left it
     metadata   `annotate(metadata=...)`, words of argv      told, never given back
-    attribute  texts of foreign spans (processor.py)        told, never given back
+    attribute  texts of foreign spans and of their          told, never given back
+               resources (processor.py)
     output     only of calls declared `mask_output=True`    see below
 
 A result must be given back on resume as it was, so it is not shown to the mask. Where a tool or step says

@@ -6,6 +6,7 @@ cannot be read is not sent and not lost: it is named, and goes to `refused/`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "decode_head",
     "encode_head",
     "run_wire",
+    "scoped_head",
     "to_wire",
 ]
 
@@ -40,6 +42,9 @@ class EntryKind(IntEnum):
     """A packed JournalSpan; the body is a checkpoint's state."""
     FOREIGN = 2
     """A serialised OTLP Span of somebody else's; the body is its serialised Resource."""
+    SCOPED = 3
+    """A FOREIGN one with what made it before it: length (4 bytes, little-endian) and bytes of its serialised
+    InstrumentationScope."""
 
 
 class Outgoing(NamedTuple):
@@ -49,6 +54,7 @@ class Outgoing(NamedTuple):
     wire: WireSpan
 
 
+_LENGTH: Final = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(JournalSpan).decode
 
@@ -67,11 +73,20 @@ def decode_head(head: bytes) -> JournalSpan:
     return _decode(head)
 
 
+def scoped_head(scope: bytes, span: bytes) -> bytes:
+    """Return the head of a SCOPED entry."""
+    return _LENGTH.pack(len(scope)) + scope + span
+
+
 def to_wire(entry: Entry, writer: str) -> WireSpan | None:
     """Return an entry as an OTLP span, or None where its head cannot be read."""
     if entry.kind == EntryKind.FOREIGN:
-        head = b"\x12" + _varint(len(entry.head))
-        return WireSpan(entry.body, (head, entry.head), len(head) + len(entry.head))
+        return _foreign(entry.body, b"", entry.head)
+    if entry.kind == EntryKind.SCOPED:
+        if len(entry.head) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + _LENGTH.unpack_from(entry.head)[0]
+        return _foreign(entry.body, entry.head[_LENGTH.size : end], entry.head[end:])
     try:
         span = _decode(entry.head)
     except msgspec.DecodeError:
@@ -111,6 +126,11 @@ def batches(spans: Iterator[Outgoing]) -> Iterator[list[Outgoing]]:
         raise
     if batch:
         yield batch
+
+
+def _foreign(resource: bytes, scope: bytes, span: bytes) -> WireSpan:
+    head = b"\x12" + _varint(len(span))
+    return WireSpan(resource, (head, span), len(head) + len(span), scope)
 
 
 def _varint(n: int) -> bytes:

@@ -11,7 +11,7 @@ from livespan.instrumentation.settings import AgentSettings
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["ProcessDefaults", "forget_process_defaults", "say_process_defaults", "with_process_defaults"]
+__all__ = ["ProcessDefaults", "forget_process_defaults", "said_mask", "say_process_defaults", "with_process_defaults"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ def say_process_defaults(mask: Mask | None, tracer_provider: TracerProvider | No
     """Note what `instrument` was given; what it was not given stays as it was said before."""
     before = _said[0]
     _said[0] = ProcessDefaults(mask or before.mask, tracer_provider or before.tracer_provider)
+
+
+def said_mask() -> Mask | None:
+    """Return the mask that was said, None = none."""
+    return _said[0].mask
 
 
 def forget_process_defaults() -> None:

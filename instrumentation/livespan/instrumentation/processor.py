@@ -17,20 +17,25 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireForm
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from livespan.instrumentation.connection import Connection, connection
 from livespan.instrumentation.masking import Field, Masking
 from livespan.instrumentation.mirror import TRACER_NAME
-from livespan.instrumentation.outbound import EntryKind
-from livespan.instrumentation.process_defaults import with_process_defaults
+from livespan.instrumentation.outbound import EntryKind, scoped_head
+from livespan.instrumentation.process_defaults import said_mask
 from livespan.instrumentation.said_once import drop_reason, say_dropped
 from livespan.instrumentation.settings import AgentSettings, agent_settings
 
 __all__ = ["LivespanSpanProcessor"]
 
 _KICK_S: Final = 5.0
+_MOST_RESOURCES: Final = 16
+_SERVICE: Final = "service.name"
+_OWN_NAMES: Final = "livespan."
+"""Names of a resource that say which run a span belongs to: the mask is not asked about them."""
 
 
 class LivespanSpanProcessor(SpanProcessor):
@@ -39,7 +44,8 @@ class LivespanSpanProcessor(SpanProcessor):
     What a run mirrors to that provider (`tracer_provider=`) is passed over: the run's own record has it.
 
     Args:
-        settings: where the spool lies, and the mask; default: the environment's, and what `instrument` said.
+        settings: where the spool lies, and the mask; default: the environment's, and what `instrument` says, also when
+            it is called later than this: providers are set up first in many a program.
 
     Attributes:
         dropped: spans that were not spooled, by reason: the spool's word (`process_cap`), else the error's name.
@@ -47,8 +53,11 @@ class LivespanSpanProcessor(SpanProcessor):
 
     def __init__(self, settings: AgentSettings | None = None) -> None:
         self.dropped: Counter[str] = Counter()
-        self._settings = settings or with_process_defaults(agent_settings())
-        self._masking = Masking(self._settings.mask)
+        self._follows = settings is None
+        self._settings = settings or agent_settings()
+        self._mask_said = self._settings.mask
+        self._masking = Masking(self._mask_said)
+        self._resources: dict[bytes, bytes] = {}
         self._ties: Connection | None = None
         self._kick_at_s = 0.0
         self._shut_down = False
@@ -65,14 +74,17 @@ class LivespanSpanProcessor(SpanProcessor):
         try:
             if not _is_wanted(span):
                 return
+            self._follow()
             ties = self._connected()
             for group in encode_spans([span]).resource_spans:
-                resource = group.resource.SerializeToString()
+                resource = self._resource(group.resource)
                 for scope in group.scope_spans:
+                    made_by = scope.scope.SerializeToString()
                     for one in scope.spans:
                         if self._masking:
                             self._mask(one)
-                        ties.spool.append(one.SerializeToString(), resource, kind=EntryKind.FOREIGN)
+                        head = scoped_head(made_by, one.SerializeToString())
+                        ties.spool.append(head, resource, kind=EntryKind.SCOPED)
         except Exception as error:  # noqa: BLE001 - a border: telemetry errors never reach the program, they are counted
             self.dropped[drop_reason(error)] += 1
             say_dropped("spans are dropped", error)
@@ -97,6 +109,29 @@ class LivespanSpanProcessor(SpanProcessor):
             self._kick_at_s = now + _KICK_S
             ties.kick_drain()
         return ties
+
+    def _follow(self) -> None:
+        """Take the mask that `instrument` said, where this was not given its own."""
+        said = said_mask() if self._follows else None
+        if said is not None and said is not self._mask_said:
+            self._masking = Masking(said)
+            self._resources = {}
+            self._mask_said = said
+
+    def _resource(self, resource: Resource) -> bytes:
+        """Return a resource as it may be spooled; a process has few, so each is shown to the mask once."""
+        whole = resource.SerializeToString()
+        if not self._masking:
+            return whole
+        shown = self._resources.get(whole)
+        if shown is None:
+            for pair in resource.attributes:
+                if pair.key != _SERVICE and not pair.key.startswith(_OWN_NAMES):
+                    self._mask_value(pair.key, pair.value)
+            if len(self._resources) >= _MOST_RESOURCES:
+                self._resources.clear()
+            shown = self._resources[whole] = resource.SerializeToString()
+        return shown
 
     def _mask(self, span: WireForm) -> None:
         """Show every text of a span to the mask; bytes are not shown."""

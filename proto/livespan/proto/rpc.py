@@ -13,6 +13,7 @@ from livespan.proto import errors
 from livespan.proto.access import NO_ACCESS, Access
 from livespan.proto.credentials import channel_credentials, with_headers
 from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanError, Stop, Unavailable
+from livespan.proto.unreachable import unreachable_hint
 from livespan.proto.v1.livespan_pb2 import ErrorDetail
 
 __all__ = ["DETAIL_KEY", "MAX_MESSAGE_BYTES", "detail", "from_detail", "open_channel", "status_code", "translate"]
@@ -81,7 +82,7 @@ def translate(error: grpc.RpcError, *, subject: str = "") -> LivespanError | Sto
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     text = error.details() if isinstance(error, grpc.Call) else str(error)
     cls = _KIND_OF_CODE.get(code, Internal)
-    hint = "Is the collector running? `livespan doctor` tells." if issubclass(cls, Unavailable) else ""
+    hint = unreachable_hint(text or "") if issubclass(cls, Unavailable) else ""
     return cls(f"{code.name}: {text}", subject=subject, hint=hint)
 
 

@@ -7,7 +7,7 @@ accepts (tests compare both).
 
     ExportTraceServiceRequest  1: ResourceSpans*
     ResourceSpans              1: Resource  2: ScopeSpans*
-    ScopeSpans                 2: Span*
+    ScopeSpans                 1: InstrumentationScope  2: Span*
     Span                       1 trace_id  2 span_id  4 parent  5 name  6 kind  7 start  8 end
                                9 attributes*  13 links*  15 status
     KeyValue                   1 key  2 AnyValue
@@ -130,11 +130,16 @@ def resource_bytes(attributes: Mapping[str, Scalar]) -> bytes:
 
 
 class WireSpan(msgspec.Struct, frozen=True):
-    """A span's OTLP bytes in parts (large values are not copied together before the request is)."""
+    """A span's OTLP bytes in parts (large values are not copied together before the request is).
+
+    Attributes:
+        scope: the serialised InstrumentationScope that made it; b"" = none, as of our own.
+    """
 
     resource: bytes
     parts: tuple[bytes, ...]
     size_bytes: int
+    scope: bytes = b""
 
 
 def wire_span(
@@ -189,25 +194,28 @@ def _caller_link(span: JournalSpan) -> bytes:
 def export_request(spans: Sequence[WireSpan]) -> bytes:
     """Return the ExportTraceServiceRequest that holds `spans` in their order.
 
-    Neighbours with the same resource share one ResourceSpans, so order within a request is the order of the spans.
+    Neighbours with the same resource and scope share one ResourceSpans, so order within a request is the order of the
+    spans.
     """
     out: list[bytes] = []
-    for resource, group in _groups(spans):
-        size = sum([span.size_bytes for span in group])
+    for resource, scope, group in _groups(spans):
+        scope_field = b"\x0a" + _varint(len(scope)) + scope if scope else b""
+        size = len(scope_field) + sum([span.size_bytes for span in group])
         scope_head = b"\x12" + _varint(size)
         resource_field = b"\x0a" + _varint(len(resource)) + resource
         out.append(b"\x0a" + _varint(len(resource_field) + len(scope_head) + size) + resource_field + scope_head)
+        out.append(scope_field)
         for span in group:
             out.extend(span.parts)
     return b"".join(out)
 
 
-def _groups(spans: Sequence[WireSpan]) -> Iterable[tuple[bytes, list[WireSpan]]]:
+def _groups(spans: Sequence[WireSpan]) -> Iterable[tuple[bytes, bytes, list[WireSpan]]]:
     group: list[WireSpan] = []
     for span in spans:
-        if group and group[0].resource != span.resource:
-            yield group[0].resource, group
+        if group and (group[0].resource != span.resource or group[0].scope != span.scope):
+            yield group[0].resource, group[0].scope, group
             group = []
         group.append(span)
     if group:
-        yield group[0].resource, group
+        yield group[0].resource, group[0].scope, group
