@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import duckdb
 
@@ -13,6 +14,9 @@ from livespan.collector.query.limits import QueryLimits
 from livespan.proto.errors import Damaged, InvalidInput, Unavailable
 
 __all__ = ["duckdb_errors", "too_long", "too_many_rows", "too_much_memory"]
+
+_SCAN_FAILED: Final = "reading the stream registered as"
+"""How DuckDB begins what it says of an error in a scan of ours; the kind of error is lost there."""
 
 
 @contextmanager
@@ -35,12 +39,10 @@ def duckdb_errors(limits: QueryLimits) -> Generator[None]:
             _first_line(error), subject="sql", hint=f"SQL reads what is recorded alone. {VIEWS_HINT}"
         ) from error
     except (duckdb.IOException, OSError) as error:
-        raise Damaged(
-            f"a file of the lake cannot be read: {_first_line(error)}",
-            subject="lake",
-            hint="Run `livespan verify`; restore the file from a copy.",
-        ) from error
+        raise _damaged(error) from error
     except (duckdb.Error, ArrowError, OverflowError, ValueError) as error:
+        if _SCAN_FAILED in str(error):
+            raise _damaged(error) from error
         raise InvalidInput(str(error).strip(), subject="sql", hint=VIEWS_HINT) from error
 
 
@@ -68,6 +70,14 @@ def too_many_rows(limits: QueryLimits) -> InvalidInput:
         f"the answer has more than {limits.max_rows:,} rows",
         subject="sql",
         hint="Add a LIMIT, or aggregate; `livespan serve --sql-rows` sets how many may be had.",
+    )
+
+
+def _damaged(error: Exception) -> Damaged:
+    return Damaged(
+        f"a file of the lake cannot be read: {_first_line(error)}",
+        subject="lake",
+        hint="Run `livespan verify`; restore the file from a copy.",
     )
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from livespan.collector.arrow import ArrowTable, map_stream
 from livespan.collector.lake.schema import NODES
-from livespan.collector.query.confinement import confine, resident_bytes, end_with_parent
+from livespan.collector.query.confinement import confine, end_with_parent, resident_bytes
 from livespan.collector.query.exchange import (
     MOST_ROW_BYTES,
     Ask,

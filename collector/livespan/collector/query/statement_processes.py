@@ -47,7 +47,7 @@ class StatementProcess:
         try:
             with its:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                    [sys.executable, "-m", _MODULE, str(limits.memory_bytes), str(limits.threads)],
+                    [sys.executable, "-P", "-m", _MODULE, str(limits.memory_bytes), str(limits.threads)],
                     stdin=its.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ class StatementProcess:
             self._is_ready = self._is_ready or isinstance(self.receive(_START_S).message, Ready)
         except (EOFError, OSError, ValueError):
             return False
-        return self._is_ready
+        return self._is_ready and self._process.poll() is None
 
     def ask(self, sql: str, nodes: Sequence[Path], content: Sequence[Path], hot: ArrowTable) -> None:
         """Have it run a statement over a snapshot; what comes of it is received.
