@@ -95,7 +95,7 @@ def test_a_statement_that_takes_too_long_is_ended_and_told_so(target: str, sql: 
     assert isinstance(error, Unavailable)
     assert "longer than 1 s" in error.message
     assert "--sql-timeout-s" in error.hint
-    assert time.monotonic() - began < 10 * TIMEOUT_S
+    assert time.monotonic() - began < 20 * TIMEOUT_S
 
 
 @pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE.keys())

@@ -4,8 +4,9 @@ files as over Arrow, and uses their bloom filters.
     snapshot ─┬─ files of `nodes`, `content`   published_nodes, published_content ─┐
               └─ records not in them yet       unpublished_nodes ──────────────────┴─ views (lake/views.py)
 
-What they cost is bounded by the statements being ours: none builds values of its own, and what a damaged file makes
-DuckDB say is an error like another (tests/collector/test_damaged_files.py).
+They need no process apart. The statements are ours, and none builds values of its own; and DuckDB's reader says of a
+damaged file, a footer with flipped bits included, that it is damaged (tests/collector/test_damaged_files.py), where
+Arrow's may end the process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from livespan.collector.lake.rows import node_table
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 from livespan.collector.lake.views import relation, view_statements
 from livespan.collector.query.limits import QueryLimits
-from livespan.collector.query.refusing import duckdb_errors, too_many_rows
+from livespan.collector.query.refusing import errors_of_ours, too_many_rows
 from livespan.collector.query.snapshots import Snapshot
 from livespan.collector.query.statement_database import DATABASE
 
@@ -50,15 +51,21 @@ class Reading:
     def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, object]]:
         """Yield the rows of a statement, a batch in memory at a time; raises as `rows`."""
         count = 0
-        with self._timed(), duckdb_errors(self._limits):
-            self._connection.execute(sql, list(parameters))
-            columns = [str(column[0]) for column in self._connection.description]
-            while batch := cast("list[tuple[object, ...]]", self._connection.fetchmany(_BATCH_ROWS)):
+        with self._timed():
+            with errors_of_ours(self._limits):
+                self._connection.execute(sql, list(parameters))
+                # Ours are lower case; where a flipped bit made one upper case DuckDB reads the column all the same.
+                columns = [str(column[0]).lower() for column in self._connection.description]
+            while batch := self._fetch():
                 count += len(batch)
                 if count > self._limits.max_rows:
                     raise too_many_rows(self._limits)
                 for row in batch:
                     yield dict(zip(columns, row, strict=True))
+
+    def _fetch(self) -> list[tuple[object, ...]]:
+        with errors_of_ours(self._limits):
+            return cast("list[tuple[object, ...]]", self._connection.fetchmany(_BATCH_ROWS))
 
     @contextmanager
     def _timed(self) -> Generator[None]:
@@ -81,6 +88,9 @@ class Reading:
 def open_reading(snapshot: Snapshot, limits: QueryLimits) -> duckdb.DuckDBPyConnection:
     """Return a database of its own over a snapshot: nothing that a statement leaves behind is seen by another. The
     caller closes it.
+
+    Raises:
+        Damaged: the footer of a file cannot be read.
     """
     connection = duckdb.connect(
         ":memory:",
@@ -90,8 +100,9 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits) -> duckdb.DuckDBPyConn
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("unpublished_nodes", node_table(snapshot.hot))
         nodes, content = relation(snapshot.nodes, NODE_COLUMNS), relation(snapshot.content, CONTENT_COLUMNS)
-        for statement in view_statements(f"{nodes} {_AND_HOT}", content):
-            connection.execute(statement)
+        with errors_of_ours(limits):
+            for statement in view_statements(f"{nodes} {_AND_HOT}", content):
+                connection.execute(statement)
         connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()

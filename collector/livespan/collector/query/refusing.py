@@ -13,7 +13,7 @@ from livespan.collector.query.guard import VIEWS_HINT
 from livespan.collector.query.limits import QueryLimits
 from livespan.proto.errors import Damaged, InvalidInput, Unavailable
 
-__all__ = ["duckdb_errors", "too_long", "too_many_rows", "too_much_memory"]
+__all__ = ["duckdb_errors", "errors_of_ours", "too_long", "too_many_rows", "too_much_memory"]
 
 _SCAN_FAILED: Final = "reading the stream registered as"
 """How DuckDB begins what it says of an error in a scan of ours; the kind of error is lost there."""
@@ -46,6 +46,20 @@ def duckdb_errors(limits: QueryLimits) -> Generator[None]:
         raise InvalidInput(str(error).strip(), subject="sql", hint=VIEWS_HINT) from error
 
 
+@contextmanager
+def errors_of_ours(limits: QueryLimits) -> Generator[None]:
+    """The same for a statement of our own, which is right: where DuckDB refuses it, a file of the lake is not.
+
+    Raises:
+        Unavailable, Damaged: as above.
+    """
+    try:
+        with duckdb_errors(limits):
+            yield
+    except InvalidInput as error:
+        raise _damaged(error.__cause__ or error) from error
+
+
 def too_long(limits: QueryLimits) -> Unavailable:
     """Return what is said of a read that exceeds its time."""
     return Unavailable(
@@ -73,7 +87,7 @@ def too_many_rows(limits: QueryLimits) -> InvalidInput:
     )
 
 
-def _damaged(error: Exception) -> Damaged:
+def _damaged(error: BaseException) -> Damaged:
     return Damaged(
         f"a file of the lake cannot be read: {_first_line(error)}",
         subject="lake",

@@ -62,9 +62,17 @@ def _main() -> None:
     confine(limits.memory_bytes)
     began_bytes = resident_bytes()
     with socket.socket(fileno=0) as collector, suppress(EOFError, OSError):  # it has left: so do we
-        while resident_bytes() < began_bytes + _SPENT_BYTES:
+        while resident_bytes() < began_bytes + _SPENT_BYTES and _is_sound(database):
             send(collector, Ready())
             _answer(collector, database, limits, receive(collector, most_descriptors=1))
+
+
+def _is_sound(database: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether DuckDB still answers: after an error that it calls internal it does not."""
+    try:
+        return database.execute("SELECT 1").fetchall() == [(1,)]
+    except duckdb.Error:
+        return False
 
 
 def _answer(collector: socket.socket, database: duckdb.DuckDBPyConnection, limits: QueryLimits, asked: Frame) -> None:
