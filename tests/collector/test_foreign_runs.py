@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.stand import Stand, Writer, node
+from tests.collector.statements import rows_of
 from tests.proto.foreign_spans import any_value, foreign_span
 
 from livespan.collector.lake.read_back import records_of
@@ -95,11 +96,7 @@ def listed(stand: Stand) -> list[RunSummary]:
 
 
 def sql(stand: Stand, statement: str) -> list[list[Any]]:
-    answer = QueryEngine(stand.publisher).select(statement)
-    try:
-        return [list(row) for row in answer.fetch_json(1000)]
-    finally:
-        answer.close()
+    return rows_of(QueryEngine(stand.publisher), statement)
 
 
 def test_a_run_shows_its_steps(stand: Stand, send: Sent) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from tests.collector.recorded import FixedLake
+from tests.collector.statements import rows_of
 
 from livespan.collector.disk import SystemDisk
 from livespan.collector.lake.read_back import records_of
@@ -62,11 +63,7 @@ def test_plain_duckdb_reads_the_golden_lake_by_its_views(lake: Path, view: str) 
 def test_the_query_engine_reads_the_golden_lake(lake: Path, view: str) -> None:
     nodes, content = tables(lake)
     engine = QueryEngine(FixedLake([], [file.path for file in nodes.files], [file.path for file in content.files]))
-    answer = engine.select(VIEWS[view]["sql"])
-    try:
-        assert answer.fetch_json(1000) == VIEWS[view]["rows"]
-    finally:
-        answer.close()
+    assert rows_of(engine, VIEWS[view]["sql"]) == VIEWS[view]["rows"]
 
 
 def test_the_golden_tables_are_opened_and_nothing_of_them_is_mended(lake: Path) -> None:

@@ -4,6 +4,8 @@ is written where, and why it is encoded as it is, is lake/parquet.py's.
 
 from __future__ import annotations
 
+import mmap
+import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +28,10 @@ __all__ = [
     "arrow_table",
     "create_parquet",
     "files_relation",
+    "map_stream",
     "read_parquet",
     "row_groups",
+    "stream_descriptor",
 ]
 
 _pa: Final = cast("Any", _pyarrow)
@@ -169,3 +173,22 @@ def files_relation(files: Sequence[Path], schema: ArrowSchema) -> object:
     if not files:
         return schema.empty_table()
     return cast("object", _ds.dataset([str(path) for path in files], schema=schema, format="parquet"))
+
+
+def stream_descriptor(table: ArrowTable) -> int:
+    """Return a descriptor of memory that holds a table as an Arrow stream, for `map_stream`; the caller closes it."""
+    any_table: Any = table
+    descriptor = os.memfd_create("livespan-rows", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file, _pa.ipc.new_stream(file, any_table.schema) as stream:
+            stream.write_table(any_table)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def map_stream(descriptor: int) -> ArrowTable:
+    """Return the table that such memory holds, without a copy; the descriptor may be closed after."""
+    mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)  # the table's buffers keep it
+    return cast("ArrowTable", _pa.ipc.open_stream(_pa.py_buffer(mapped)).read_all())

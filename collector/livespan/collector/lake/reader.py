@@ -6,6 +6,7 @@ files that cannot hold the run are not opened.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -23,15 +24,17 @@ __all__ = ["LakeReader", "Row"]
 Row = dict[str, object]
 _COLUMNS: Final = ", ".join(READ_COLUMNS)
 _AT_ONCE: Final = 2000
+_ERRORS: Final = (duckdb.Error, ValueError, OverflowError)
+"""What a read of a damaged file raises; the last two are of values that Python does not take."""
 
 
 class LakeReader:
     """Thread-safe. Whoever made it closes it."""
 
     def __init__(self, threads: int = 2) -> None:
-        self._connection = duckdb.connect(":memory:", config={"threads": str(threads), "memory_limit": "1GB"})
-        # Files never change once they are named, so what was read of their footers holds.
-        self._connection.execute("SET parquet_metadata_cache = true")
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._connection = self._opened()
 
     def run_rows(self, files: Sequence[LakeFile], project: str, run_id: str, generation: int | None) -> list[Row]:
         """Return the rows of `nodes` of one run, in log order; of its newest generation where none is given.
@@ -101,15 +104,49 @@ class LakeReader:
         return self._fetch(f"SELECT {columns} FROM ({source}) WHERE {where} LIMIT 1")  # noqa: S608  # quoted by _text
 
     def _fetch(self, sql: str) -> list[tuple[object, ...]]:
+        """Return the rows of a statement. What a damaged file leads to DuckDB may call an internal error, and it
+        answers nothing after one: whoever meets it opens another database, and who was beside it asks there again.
+        """
+        connection = self._connection
         try:
-            with self._connection.cursor() as cursor:
-                return cursor.execute(sql).fetchall()
-        except duckdb.Error as error:
-            raise Damaged(
-                f"a file of the lake cannot be read: {str(error).strip().partition(chr(10))[0]}",
-                subject="lake",
-                hint="Run `livespan verify`; restore the file from a copy.",
-            ) from error
+            return _rows(connection, sql)
+        except duckdb.FatalException:
+            connection = self._renewed(connection)
+        except duckdb.InternalException as error:
+            self._renewed(connection)
+            raise _damaged(error) from error
+        except _ERRORS as error:
+            raise _damaged(error) from error
+        try:
+            return _rows(connection, sql)
+        except _ERRORS as error:
+            raise _damaged(error) from error
+
+    def _renewed(self, broken: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+        """Return the connection that stands in for a broken one; who comes first opens it."""
+        with self._lock:
+            if self._connection is broken:
+                self._connection = self._opened()
+            return self._connection
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(":memory:", config={"threads": str(self._threads), "memory_limit": "1GB"})
+        # Files never change once they are named, so what was read of their footers holds.
+        connection.execute("SET parquet_metadata_cache = true")
+        return connection
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
+    with connection.cursor() as cursor:
+        return cursor.execute(sql).fetchall()
+
+
+def _damaged(error: Exception) -> Damaged:
+    return Damaged(
+        f"a file of the lake cannot be read: {str(error).strip().partition(chr(10))[0]}",
+        subject="lake",
+        hint="Run `livespan verify`; restore the file from a copy.",
+    )
 
 
 def _text(value: str) -> str:

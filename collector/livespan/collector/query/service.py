@@ -1,17 +1,16 @@
 """The Query service: messages in, JSON out. What is read and derived lives in engine.py and runs.py.
 
-Nothing of DuckDB runs on the loop. Our own reads and users' statements have threads of their own, so that one slow
-SELECT cannot keep `runs list` waiting. A caller who goes away has his statement interrupted.
+Nothing of DuckDB runs on the loop. Our own reads have threads of their own; users' statements have processes, and
+threads that wait for them, so that no SELECT can keep `runs list` waiting. The process of a caller who goes away is
+killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
@@ -33,19 +32,15 @@ _T = TypeVar("_T")
 _Call: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 _READERS: Final = 2
 _STATEMENTS: Final = 2
-_FIRST_ROWS: Final = 16
-_NICE: Final = 10
-_INTERRUPT_S: Final = 0.02
-_MOST_ROWS: Final = 4096
-_REPLY_BYTES: Final = 1024 * 1024
-"""About how large a reply with rows is; with few large values it is larger, one row at the least."""
+_KEPT_S: Final = 60.0
+_NO_ROWS: Final = b"[]"
 
 
 class QueryService(QueryServicer):
     """The service itself; its methods are coroutines of the collector's loop. Closed by who made it.
 
     Args:
-        engine: what reads.
+        engine: what reads; closed with the service.
         held: whether a living process holds the run of a trace id.
         status: what `Status` answers, asked anew each time, on the loop.
         indexed: waits until what was acknowledged before is visible.
@@ -67,18 +62,22 @@ class QueryService(QueryServicer):
         self._indexed = indexed
         self._activity = activity
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="livespan-read")
-        self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql", initializer=_stand_back)
+        self._statements = ThreadPoolExecutor(_STATEMENTS, thread_name_prefix="livespan-sql")
         self._turns = asyncio.Semaphore(_STATEMENTS)
         self._answers: set[Answer] = set()
+        self._retiring: asyncio.TimerHandle | None = None
         self.tails = Tails()
 
     async def close(self) -> None:
-        """End what is followed, interrupt what runs and wait for its threads."""
+        """End what is followed and what runs, and wait for its threads and processes."""
         self.tails.close()
+        if self._retiring is not None:
+            self._retiring.cancel()
         for answer in list(self._answers):
             answer.cancel()
         for pool in (self._readers, self._statements):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._engine.close)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: _Call) -> pb.JsonReply:
         def read() -> list[RunSummary]:
@@ -126,33 +125,42 @@ class QueryService(QueryServicer):
             ) from None
 
     async def _answered(self, request: pb.SqlRequest, context: _Call) -> AsyncGenerator[pb.SqlReply]:
+        answer = self._engine.select(request.sql)
+        self._answers.add(answer)
+        expiry: asyncio.TimerHandle | None = None
+        work: asyncio.Future[bytes] | None = None
         try:
             await self._indexed()
-            answer = await self._in(self._statements, self._engine.select, request.sql)
-        except (LivespanError, Stop) as error:
-            await _abort(context, error)
-            return
-        self._answers.add(answer)
-        work: asyncio.Future[tuple[bytes, int]] | None = None
-        try:
-            size, first = _FIRST_ROWS, True
-            while True:
-                work = asyncio.ensure_future(self._in(self._statements, _rows, answer, size))
-                rows, fetched = await asyncio.shield(work)
-                if fetched or first:
-                    yield pb.SqlReply(columns=answer.columns if first else (), rows=rows)
-                if not fetched:
-                    return
-                size, first = _next_size(size, len(rows)), False
+            first = True
+            while first or answer.is_open:
+                work = asyncio.ensure_future(self._in(self._statements, answer.more))
+                rows = await asyncio.shield(work)
+                if first:
+                    expiry = asyncio.get_running_loop().call_later(answer.left_s, answer.expire)
+                if first or rows != _NO_ROWS:
+                    yield pb.SqlReply(columns=answer.columns if first else (), rows=b"" if rows == _NO_ROWS else rows)
+                first = False
         except (LivespanError, Stop) as error:
             await _abort(context, error)
         finally:
-            # A caller who has gone leaves a thread at work in DuckDB; the connection may be closed only after it.
-            while work is not None and not work.done():
-                answer.cancel()  # again and again: an interrupt that comes just before DuckDB starts is lost
-                await asyncio.wait([work], timeout=_INTERRUPT_S)
+            if expiry is not None:
+                expiry.cancel()
+            if work is not None and not work.done():
+                answer.cancel()
+                await asyncio.wait([work])
+            if answer.is_open:
+                await asyncio.to_thread(answer.close)
             self._answers.discard(answer)
-            answer.close()
+            self._retire_later()
+
+    def _retire_later(self) -> None:
+        """Have the processes that statements ran in leave when no statement has come for a while."""
+        if self._retiring is not None:
+            self._retiring.cancel()
+        self._retiring = asyncio.get_running_loop().call_later(_KEPT_S, self._retire)
+
+    def _retire(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self._engine.retire, _KEPT_S)
 
     async def Tail(self, request: pb.TailRequest, context: _Call) -> AsyncIterator[pb.JsonReply]:
         # Not an activity either: an idle collector leaves, and says so by ending the stream.
@@ -192,25 +200,8 @@ def add_query_service(
     return service
 
 
-def _stand_back() -> None:
-    """Let a user's statement, and the threads that DuckDB starts for it, have what time of the processor is left."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
 def _encoded(read: Callable[[], object]) -> bytes:
     return msgspec.json.encode(read())
-
-
-def _rows(answer: Answer, size: int) -> tuple[bytes, int]:
-    rows = answer.fetch_json(size)
-    return (msgspec.json.encode(rows) if rows else b""), len(rows)
-
-
-def _next_size(size: int, sent_bytes: int) -> int:
-    """Return how many rows to fetch next, so that a reply comes near to its size whatever a row weighs."""
-    wanted = size * _REPLY_BYTES // max(1, sent_bytes)
-    return max(1, min(wanted, size * 4, _MOST_ROWS))
 
 
 async def _abort(context: _Call, error: LivespanError | Stop) -> None:

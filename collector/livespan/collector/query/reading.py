@@ -1,0 +1,110 @@
+"""Our own reads, in the collector's process: DuckDB opens the lake's files itself, which is 1.8 times as fast on 50
+files as over Arrow, and uses their bloom filters.
+
+    snapshot ─┬─ files of `nodes`, `content`   published_nodes, published_content ─┐
+              └─ records not in them yet       unpublished_nodes ──────────────────┴─ views (lake/views.py)
+
+They need no process apart. The statements are ours, and none builds values of its own; and DuckDB's reader says of a
+damaged file, a footer with flipped bits included, that it is damaged (tests/collector/test_damaged_files.py), where
+Arrow's may end the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, cast
+
+import duckdb
+
+from livespan.collector.lake.rows import node_table
+from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
+from livespan.collector.lake.views import relation, view_statements
+from livespan.collector.query.limits import QueryLimits
+from livespan.collector.query.refusing import errors_of_ours, too_many_rows
+from livespan.collector.query.snapshots import Snapshot
+from livespan.collector.query.statement_database import DATABASE
+
+__all__ = ["Reading", "open_reading"]
+
+_AND_HOT: Final = "UNION ALL BY NAME SELECT * FROM unpublished_nodes"
+_BATCH_ROWS: Final = 4096
+_INTERRUPT_S: Final = 0.05
+
+
+class Reading:
+    """Statements of our own over one snapshot."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, limits: QueryLimits) -> None:
+        self._connection = connection
+        self._limits = limits
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, object]]:
+        """Return all rows of a statement, a column a key.
+
+        Raises:
+            Damaged: a file of the lake cannot be read. Unavailable, InvalidInput: a limit is exceeded.
+        """
+        return list(self.each(sql, parameters))
+
+    def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, object]]:
+        """Yield the rows of a statement, a batch in memory at a time; raises as `rows`."""
+        count = 0
+        with self._timed():
+            with errors_of_ours(self._limits):
+                self._connection.execute(sql, list(parameters))
+                # Ours are lower case; where a flipped bit made one upper case DuckDB reads the column all the same.
+                columns = [str(column[0]).lower() for column in self._connection.description]
+            while batch := self._fetch():
+                count += len(batch)
+                if count > self._limits.max_rows:
+                    raise too_many_rows(self._limits)
+                for row in batch:
+                    yield dict(zip(columns, row, strict=True))
+
+    def _fetch(self) -> list[tuple[object, ...]]:
+        with errors_of_ours(self._limits):
+            return cast("list[tuple[object, ...]]", self._connection.fetchmany(_BATCH_ROWS))
+
+    @contextmanager
+    def _timed(self) -> Generator[None]:
+        """Interrupt what takes too long, again and again: DuckDB forgets an interrupt that comes between two steps."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            wait_s = self._limits.timeout_s
+            while not ended.wait(wait_s):
+                self._connection.interrupt()
+                wait_s = _INTERRUPT_S
+
+        threading.Thread(target=watch, name="livespan-read-time", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def open_reading(snapshot: Snapshot, limits: QueryLimits) -> duckdb.DuckDBPyConnection:
+    """Return a database of its own over a snapshot: nothing that a statement leaves behind is seen by another. The
+    caller closes it.
+
+    Raises:
+        Damaged: the footer of a file cannot be read.
+    """
+    connection = duckdb.connect(
+        ":memory:",
+        config={**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)},
+    )
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("unpublished_nodes", node_table(snapshot.hot))
+        nodes, content = relation(snapshot.nodes, NODE_COLUMNS), relation(snapshot.content, CONTENT_COLUMNS)
+        with errors_of_ours(limits):
+            for statement in view_statements(f"{nodes} {_AND_HOT}", content):
+                connection.execute(statement)
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,30 @@
+"""What a read is over: the files and the unpublished records of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from livespan.proto.record import Record
+
+__all__ = ["Lake", "Snapshot"]
+
+
+class Snapshot(Protocol):
+    """What was recorded at one moment: each record is either in the files or in `hot`, never in both."""
+
+    @property
+    def nodes(self) -> Sequence[Path]: ...
+
+    @property
+    def content(self) -> Sequence[Path]: ...
+
+    @property
+    def hot(self) -> Sequence[Record]: ...
+
+
+class Lake(Protocol):
+    """Where snapshots come from; may be called from any thread."""
+
+    def snapshot(self) -> Snapshot: ...
