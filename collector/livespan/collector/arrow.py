@@ -4,7 +4,7 @@ is written where, and why it is encoded as it is, is lake/parquet.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -24,8 +24,12 @@ __all__ = [
     "arrow_table",
     "create_parquet",
     "files_relation",
+    "gathered",
+    "parquet_extent",
     "read_parquet",
     "row_groups",
+    "verified_rows",
+    "verified_stream",
 ]
 
 _pa: Final = cast("Any", _pyarrow)
@@ -48,6 +52,9 @@ class ArrowTable(Protocol):
 
     @property
     def num_rows(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
 
     def to_pylist(self) -> list[dict[str, Any]]: ...
 
@@ -139,6 +146,73 @@ def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
                 yield RowGroup(_start(group.column(0)), cast("ArrowTable", _pa.table(kept)))
     finally:
         file.close()
+
+
+def verified_rows(path: Path, schema: ArrowSchema) -> Iterator[ArrowTable]:
+    """Yield a file's row groups, each page against its checksum, with exactly these columns; one that the file lacks is
+    NULL.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or a page is not what was written.
+    """
+    wanted: Any = schema
+    file: Any = _pq.ParquetFile(str(path), page_checksum_verification=True)
+    try:
+        there = [name for name in schema.names if name in file.schema_arrow.names]
+        for index in range(file.metadata.num_row_groups):
+            rows: Any = file.read_row_group(index, columns=there)
+            arrays = [
+                rows.column(field.name).cast(field.type)
+                if field.name in there
+                else _pa.chunked_array([_pa.nulls(rows.num_rows, field.type)])
+                for field in wanted
+            ]
+            yield cast("ArrowTable", _pa.Table.from_arrays(arrays, schema=wanted))
+    finally:
+        file.close()
+
+
+def verified_stream(paths: Sequence[Path], schema: ArrowSchema) -> object:
+    """Return the rows of files as one stream of batches, read as `verified_rows` does while it is consumed."""
+    batches = (
+        batch for path in paths for rows in verified_rows(path, schema) for batch in cast("Any", rows).to_batches()
+    )
+    return cast("object", _pa.RecordBatchReader.from_batches(schema, batches))
+
+
+def gathered(batches: Iterable[object], schema: ArrowSchema, most_rows: int, most_bytes: int) -> Iterator[ArrowTable]:
+    """Yield batches put together into tables of at most `most_rows`, fewer where they come to `most_bytes`."""
+    waiting: list[Any] = []
+    rows = size = 0
+    for each in batches:
+        batch: Any = each
+        if waiting and (rows + batch.num_rows > most_rows or size + batch.nbytes > most_bytes):
+            yield _table_of(waiting, schema)
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if waiting:
+        yield _table_of(waiting, schema)
+
+
+def _table_of(batches: list[Any], schema: ArrowSchema) -> ArrowTable:
+    return cast("ArrowTable", _pa.Table.from_batches(batches).cast(schema))
+
+
+def parquet_extent(path: Path, column: str) -> tuple[int, str | None, str | None]:
+    """Return how many rows a file has, and the least and the greatest text of a column by its row groups' statistics,
+    None where one has none.
+
+    Raises:
+        OSError, ValueError: its footer cannot be read.
+    """
+    told: Any = _pq.read_metadata(str(path))
+    at = told.schema.names.index(column)
+    bounds: list[Any] = [told.row_group(index).column(at).statistics for index in range(told.num_row_groups)]
+    if not bounds or not all(each is not None and each.has_min_max for each in bounds):
+        return int(told.num_rows), None, None
+    return int(told.num_rows), str(min(each.min for each in bounds)), str(max(each.max for each in bounds))
 
 
 def _start(chunk: Any) -> int:
