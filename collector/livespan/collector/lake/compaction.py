@@ -29,7 +29,7 @@ from livespan.collector.disk import Disk
 from livespan.collector.lake.merging import Merge, Merged
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.table import LakeFile, Table
-from livespan.collector.lake.tiers import Sized, next_merge
+from livespan.collector.lake.tiers import MOST_ROWS, Sized, next_merge
 from livespan.collector.log.protocol import Faults
 from livespan.collector.notices import Notices
 from livespan.proto.errors import Unavailable
@@ -84,6 +84,7 @@ class Compaction:
         self._faults = faults
         self._sizes: dict[Path, int] = {}
         self._left_out: set[Path] = set()
+        self._most_rows = MOST_ROWS
         self._closing = False
         self._woken = threading.Event()
         self._notices = Notices("compaction")
@@ -116,7 +117,7 @@ class Compaction:
         done = False
         for table in self._tables:
             files = table.files
-            chosen = next_merge([self._sized(file) for file in files])
+            chosen = next_merge([self._sized(file) for file in files], self._most_rows)
             if chosen is not None:
                 done = self._merge(table, [files[each] for each in chosen]) or done
         self._sweep()
@@ -196,6 +197,7 @@ class Compaction:
     def _fail(self, merged: Merged) -> None:
         self.counts.failures += 1
         if not merged.damaged:
+            self._most_rows //= 2  # rows so wide that sorting them takes too much: fewer at once
             raise Unavailable(
                 f"files could not be merged ({merged.failure})",
                 subject=str(self._spill.parent),

@@ -28,11 +28,11 @@ from livespan.collector.lake.schema import CONTENT, NODES
 
 __all__ = ["Merge", "Merged"]
 
-_GROUP_ROWS: Final = 16_384
+_GROUP_ROWS: Final = 8192
 _CONTENT_ROWS: Final = 256
 _GROUP_BYTES: Final = 32 * 1024 * 1024
 _BATCH_ROWS: Final = 2048
-_MEMORY: Final = "256MB"
+_MEMORY: Final = "512MB"
 _NICE: Final = 15
 
 
