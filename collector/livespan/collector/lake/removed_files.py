@@ -14,6 +14,7 @@ import msgspec
 
 from livespan.collector.disk import Disk
 from livespan.collector.lake.delta_folder import LOG_FOLDER
+from livespan.collector.lake.replacement import OUR_COMMIT
 
 __all__ = ["GRACE_S", "RemovedFiles"]
 
@@ -44,14 +45,16 @@ class RemovedFiles:
         return len(self._since_ms)
 
     def find(self, live: frozenset[str]) -> None:
-        """At start: take in what former lives removed. Commits are read only where there is such a file."""
+        """At start: take in what former lives removed, not what another engine did: that is its own to sweep. Commits are
+        read only where there is such a file.
+        """
         there = {path.name: path for path in self._folder.glob("*.parquet") if path.name not in live}
         if not there:
             return
         decoder = msgspec.json.Decoder(_Line)
         for commit in (self._folder / LOG_FOLDER).glob("*.json"):
             data = commit.read_bytes()
-            if b'"remove"' not in data:
+            if OUR_COMMIT not in data:
                 continue
             for line in data.splitlines():
                 removed = decoder.decode(line).remove

@@ -20,9 +20,11 @@ from livespan.collector.disk import Disk, write_all
 from livespan.collector.lake.delta_folder import LOG_FOLDER, UNFINISHED, commit_path
 from livespan.proto.clock import random_hex
 
-__all__ = ["Replacement", "write_replacement"]
+__all__ = ["OUR_COMMIT", "Replacement", "write_replacement"]
 
 _BY: Final = "livespan"
+OUR_COMMIT: Final = f'"engineInfo":"{_BY}"'.encode()
+"""What tells such a commit from another engine's."""
 
 
 @dataclass(frozen=True, slots=True)
