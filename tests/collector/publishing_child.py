@@ -1,4 +1,5 @@
-"""A process that appends and publishes until it is killed: `publishing_child.py FOLDER LIFE`; not a test.
+"""A process that appends and publishes, and compacts where asked to, until it is killed: `publishing_child.py FOLDER
+LIFE [compact]`; not a test.
 
 It prints `ready` once, then a line at each step of each publication.
 """
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.collector.stand import Stand, Writer, node
 
 
-def main(folder: Path, life: int) -> None:
+def main(folder: Path, life: int, *, compact: bool) -> None:
     stand = Stand(folder, faults=lambda step: print(step, flush=True), held=True)
     writer = Writer(name=f"w{life}-{os.getpid()}")
     print("ready", flush=True)
@@ -26,7 +27,9 @@ def main(folder: Path, life: int) -> None:
             stand.send(writer.ended(node(number)))
         if number % 5 == 0:
             stand.publish()
+            if compact:
+                stand.publisher.compaction.step()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), compact=len(sys.argv) > 3)

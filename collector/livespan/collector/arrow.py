@@ -7,8 +7,9 @@ from __future__ import annotations
 import mmap
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 # What comes of pyarrow is Any here, and typed by the protocols below.
 import pyarrow as _pyarrow  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # pyarrow has no types
 import pyarrow.dataset as _dataset  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
+import pyarrow.fs as _filesystem  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
 import pyarrow.parquet as _parquet  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
 
 __all__ = [
@@ -28,15 +30,21 @@ __all__ = [
     "arrow_table",
     "create_parquet",
     "files_relation",
+    "gathered",
     "map_stream",
+    "parquet_extent",
     "read_parquet",
     "row_groups",
     "stream_descriptor",
+    "verified_rows",
+    "verified_stream",
 ]
 
 _pa: Final = cast("Any", _pyarrow)
 _pq: Final = cast("Any", _parquet)
 _ds: Final = cast("Any", _dataset)
+_FORMAT: Final = cast("Any", _ds.ParquetFileFormat())
+_LOCAL: Final = cast("Any", _filesystem.LocalFileSystem())
 _TYPES: Final[dict[str, object]] = {
     "text": _pa.string(),
     "int": _pa.int64(),
@@ -54,6 +62,9 @@ class ArrowTable(Protocol):
 
     @property
     def num_rows(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
 
     def to_pylist(self) -> list[dict[str, Any]]: ...
 
@@ -157,6 +168,73 @@ def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
         file.close()
 
 
+def verified_rows(path: Path, schema: ArrowSchema) -> Iterator[ArrowTable]:
+    """Yield a file's row groups, each page against its checksum, with exactly these columns; one that the file lacks is
+    NULL.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or a page is not what was written.
+    """
+    wanted: Any = schema
+    file: Any = _pq.ParquetFile(str(path), page_checksum_verification=True)
+    try:
+        there = [name for name in schema.names if name in file.schema_arrow.names]
+        for index in range(file.metadata.num_row_groups):
+            rows: Any = file.read_row_group(index, columns=there)
+            arrays = [
+                rows.column(field.name).cast(field.type)
+                if field.name in there
+                else _pa.chunked_array([_pa.nulls(rows.num_rows, field.type)])
+                for field in wanted
+            ]
+            yield cast("ArrowTable", _pa.Table.from_arrays(arrays, schema=wanted))
+    finally:
+        file.close()
+
+
+def verified_stream(paths: Sequence[Path], schema: ArrowSchema) -> object:
+    """Return the rows of files as one stream of batches, read as `verified_rows` does while it is consumed."""
+    batches = (
+        batch for path in paths for rows in verified_rows(path, schema) for batch in cast("Any", rows).to_batches()
+    )
+    return cast("object", _pa.RecordBatchReader.from_batches(schema, batches))
+
+
+def gathered(batches: Iterable[object], schema: ArrowSchema, most_rows: int, most_bytes: int) -> Iterator[ArrowTable]:
+    """Yield batches put together into tables of at most `most_rows`, fewer where they come to `most_bytes`."""
+    waiting: list[Any] = []
+    rows = size = 0
+    for each in batches:
+        batch: Any = each
+        if waiting and (rows + batch.num_rows > most_rows or size + batch.nbytes > most_bytes):
+            yield _table_of(waiting, schema)
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if waiting:
+        yield _table_of(waiting, schema)
+
+
+def _table_of(batches: list[Any], schema: ArrowSchema) -> ArrowTable:
+    return cast("ArrowTable", _pa.Table.from_batches(batches).cast(schema))
+
+
+def parquet_extent(path: Path, column: str) -> tuple[int, str | None, str | None]:
+    """Return how many rows a file has, and the least and the greatest text of a column by its row groups' statistics,
+    None where one has none.
+
+    Raises:
+        OSError, ValueError: its footer cannot be read.
+    """
+    told: Any = _pq.read_metadata(str(path))
+    at = told.schema.names.index(column)
+    bounds: list[Any] = [told.row_group(index).column(at).statistics for index in range(told.num_row_groups)]
+    if not bounds or not all(each is not None and each.has_min_max for each in bounds):
+        return int(told.num_rows), None, None
+    return int(told.num_rows), str(min(each.min for each in bounds)), str(max(each.max for each in bounds))
+
+
 def _start(chunk: Any) -> int:
     return int(chunk.dictionary_page_offset or chunk.data_page_offset)
 
@@ -172,7 +250,18 @@ def files_relation(files: Sequence[Path], schema: ArrowSchema) -> object:
     """
     if not files:
         return schema.empty_table()
-    return cast("object", _ds.dataset([str(path) for path in files], schema=schema, format="parquet"))
+    fragments = [_fragment(str(path), (told := path.stat()).st_size, told.st_mtime_ns) for path in files]
+    return cast("object", _ds.FileSystemDataset(fragments, schema, _FORMAT, _LOCAL))
+
+
+@lru_cache(maxsize=256)
+def _fragment(path: str, size_bytes: int, mtime_ns: int) -> object:
+    """Return a file as a part of relations; its footer is read once for all of them, as long as the file is the same.
+
+    Of a large file the footer takes five times as long as one run's rows.
+    """
+    del size_bytes, mtime_ns  # by these the cache knows the file again
+    return cast("object", _FORMAT.make_fragment(path, _LOCAL))
 
 
 def stream_descriptor(table: ArrowTable) -> int:

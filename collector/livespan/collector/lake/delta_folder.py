@@ -5,6 +5,7 @@ it opens a table whose newest commit is an empty file without a word.
     never was
     _delta_log/N.checkpoint.parquet, _last_checkpoint
                                    synced by us before anything rests on them; torn: removed, the commits say the same
+    _commit_*.json.tmp             a commit that was never given its name: removed
     part-*.parquet                 synced before its commit. No commit names it: removed, the log still has its records
 """
 
@@ -19,9 +20,11 @@ from livespan.collector.arrow import read_parquet
 from livespan.collector.disk import Disk
 from livespan.proto.errors import Damaged
 
-__all__ = ["LOG_FOLDER", "commit_path", "mend", "remove_unnamed"]
+__all__ = ["LOG_FOLDER", "UNFINISHED", "commit_path", "mend", "remove_unnamed"]
 
 LOG_FOLDER: Final = "_delta_log"
+UNFINISHED: Final = "_commit_*.json.tmp"
+"""A pattern: commits under way, ours and delta-rs'."""
 
 
 def commit_path(folder: Path, version: int) -> Path:
@@ -39,13 +42,15 @@ def mend(folder: Path, disk: Disk) -> list[Path]:
     log = folder / LOG_FOLDER
     if not log.is_dir():
         return []
-    removed: list[Path] = []
+    removed: list[Path] = sorted(log.glob(UNFINISHED))
+    torn: list[Path] = []
     checkpoints = sorted(log.glob("*.checkpoint.parquet"))
     if checkpoints and not _is_parquet(checkpoints[-1]):
-        removed.append(checkpoints[-1])
+        torn.append(checkpoints[-1])
     pointer = log / "_last_checkpoint"
-    if pointer.exists() and (removed or not _is_json(pointer)):
-        removed.append(pointer)
+    if pointer.exists() and (torn or not _is_json(pointer)):
+        torn.append(pointer)
+    removed += torn
     commits = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
     if commits and not _is_json(commits[-1]):
         removed.append(commits[-1])

@@ -17,7 +17,7 @@ from livespan.collector.disk import Disk
 from livespan.collector.lake.rows import Row, rows_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 
-__all__ = ["ContentFile", "sync_new_file", "write_nodes"]
+__all__ = ["ContentFile", "content_file", "nodes_file", "sync_new_file", "write_nodes"]
 
 _NODE_ROWS: Final = 4096
 _CONTENT_ROWS: Final = 256
@@ -47,20 +47,38 @@ def write_nodes(path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_
     Raises:
         OSError: the disk refused.
     """
-    few = min(max(count, 1), _NODE_ROWS)
-    options = {
-        **_ZSTD,
-        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE | _EACH_ITS_OWN],
-        "write_statistics": [name for name in NODE_COLUMNS if name not in _WIDE],
-        "bloom_filter_options": {name: {"ndv": few, "fpp": 0.01} for name in ("run_id", "node_id")},
-    }
-    file = create_parquet(path, NODES, options)
+    file = nodes_file(path, min(max(count, 1), _NODE_ROWS))
     try:
         for group in _groups(rows):
             file.write_table(rows_table(group), row_group_size=_NODE_ROWS)
     finally:
         file.close()
     sync_new_file(path, disk)
+
+
+def nodes_file(path: Path, group_rows: int) -> ParquetFile:
+    """Create a file of `nodes` whose row groups have at most so many rows; the caller closes and syncs it."""
+    options = {
+        **_ZSTD,
+        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE | _EACH_ITS_OWN],
+        "write_statistics": [name for name in NODE_COLUMNS if name not in _WIDE],
+        "bloom_filter_options": {name: {"ndv": group_rows, "fpp": 0.01} for name in ("run_id", "node_id")},
+    }
+    return create_parquet(path, NODES, options)
+
+
+def content_file(path: Path) -> ParquetFile:
+    """Create a file of `content`; the caller closes and syncs it."""
+    names = [name for name in CONTENT_COLUMNS if name not in ("bytes", "digest")]
+    options = {
+        **_ZSTD,
+        "use_dictionary": names,
+        "write_statistics": names,
+        "data_page_size": _PAGE_BYTES,
+        "write_batch_size": 8,
+        "bloom_filter_options": {"digest": {"ndv": _CONTENT_ROWS, "fpp": 0.01}},
+    }
+    return create_parquet(path, CONTENT, options)
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -94,19 +112,7 @@ class ContentFile:
         if not rows:
             return
         if self._file is None:
-            names = [name for name in CONTENT_COLUMNS if name not in ("bytes", "digest")]
-            self._file = create_parquet(
-                self.path,
-                CONTENT,
-                {
-                    **_ZSTD,
-                    "use_dictionary": names,
-                    "write_statistics": names,
-                    "data_page_size": _PAGE_BYTES,
-                    "write_batch_size": 8,
-                    "bloom_filter_options": {"digest": {"ndv": _CONTENT_ROWS, "fpp": 0.01}},
-                },
-            )
+            self._file = content_file(self.path)
         table: ArrowTable = arrow_table(CONTENT, list(zip(*rows, strict=True)))
         self._file.write_table(table, row_group_size=_CONTENT_ROWS)
         self.rows += len(rows)

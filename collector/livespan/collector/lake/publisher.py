@@ -15,23 +15,23 @@ or this is the end. Whoever ends later is completed from the started row in the 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livespan.collector.disk import Disk, SystemDisk, write_all
+from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.hot import Held, HotTier, LakeFiles, Snapshot
+from livespan.collector.lake.compaction import Compaction
 from livespan.collector.lake.content import Digests, FrameSource, has_content, write_content
-from livespan.collector.lake.parquet import ContentFile, sync_new_file, write_nodes
+from livespan.collector.lake.parquet import ContentFile, write_nodes
 from livespan.collector.lake.read_back import records_of
 from livespan.collector.lake.reader import LakeReader
 from livespan.collector.lake.rows import fold, folded_rows
 from livespan.collector.lake.schema import CONTENT, NODES
-from livespan.collector.lake.table import LakeFile, open_table
-from livespan.collector.lake.views import views_text
+from livespan.collector.lake.table import LakeFile, Table, open_table
+from livespan.collector.lake.views_file import write_views
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.metrics.buckets import PUBLICATION_S, Buckets
 from livespan.collector.notices import Notices
@@ -128,6 +128,14 @@ class Publisher:
         self._nodes = open_table(folder / "nodes", NODES, log_id, self._disk)
         self._content = open_table(folder / "content", CONTENT, log_id, self._disk)
         hot.publish(self._files())
+        self.compaction = Compaction(
+            folder,
+            (self._nodes, self._content),
+            replace=self._replace,
+            sweep=self._sweep,
+            disk=self._disk,
+            faults=faults,
+        )
 
     @property
     def watermark(self) -> int:
@@ -174,6 +182,7 @@ class Publisher:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="livespan-publisher", daemon=True)
         self._thread.start()
+        self.compaction.start()
 
     def close(self) -> None:
         """Stop the thread and publish everything, open nodes too.
@@ -182,6 +191,7 @@ class Publisher:
             Unavailable: the last publication failed; the log still has what it lacks.
         """
         self._closing = True
+        self.compaction.close()
         self._hot.wake()
         if self._thread is not None:
             self._thread.join()
@@ -292,7 +302,10 @@ class Publisher:
         self._nodes.refresh()
         if self._pending is not None and self._nodes.holds(self._pending.path):
             self._settle(self._pending)
+        else:
+            self._hot.publish(self._files())  # a merge may have been cut short behind its commit
         self._pending = None
+        self._sure = True
 
     def _settle(self, batch: _Batch) -> None:
         self._hot.publish(self._files(), batch.leaving)
@@ -331,21 +344,30 @@ class Publisher:
 
     def _write_views(self) -> None:
         files = self._files()
-        target = self._folder / "views.sql"
         if files != self._viewed:
-            nodes = [file.path.absolute() for file in files.nodes]
-            text = views_text(nodes, [file.path.absolute() for file in files.content])
-            new = self._folder / "views.sql.new"
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                write_all(self._disk, fd, new, [text.encode()], 0)
-            finally:
-                os.close(fd)
-            sync_new_file(new, self._disk)
-            self._disk.replace(new, target)
-            self._disk.sync_folder(self._folder)
+            nodes, content = ([file.path for file in each] for each in (files.nodes, files.content))
+            write_views(self._folder, nodes, content, self._disk)
             self._viewed = files
         self._faults("publish.views_written")
+
+    def _replace(self, table: Table, sources: Sequence[LakeFile], merged: LakeFile) -> bool:
+        """Put a merged file in the place of its sources; return False where one of them is live no more."""
+        with self._publishing:
+            self._make_sure()
+            if not all(table.holds(source.path) for source in sources):
+                return False
+            self._sure = False
+            table.replace(sources, merged, self._clock.wall_ns())
+            self._faults("compact.committed")
+            self._hot.publish(self._files())
+            self._sure = True
+            self._write_views()
+        return True
+
+    def _sweep(self) -> None:
+        with self._publishing:
+            for table in (self._nodes, self._content):
+                table.removed.sweep(self._clock.wall_ns())
 
     def _run(self) -> None:
         while not self._closing:
@@ -354,6 +376,7 @@ class Publisher:
                 return
             try:
                 self.publish_once()
+                self.compaction.wake()
                 if self.counts.failure:
                     self._notices.info("publication recovered", failures=self.counts.failures)
                 self.counts.failure = ""

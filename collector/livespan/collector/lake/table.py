@@ -4,11 +4,14 @@
 
 A commit carries the application transaction (`livespan:<log uuid>`, watermark): the `log_seq` up to which this log's
 records were taken into account. delta-rs takes transactions that move backwards and syncs nothing; both are checked
-and done here. One process writes (the home's lock); others may read, and may compact.
+and done here. One process writes (the home's lock); others may read, and may compact. A merge of our own replaces
+files by one commit (replacement.py) that leaves the watermark as it is.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +26,8 @@ from livespan.collector.disk import Disk
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
 from livespan.collector.lake.parquet import sync_new_file
+from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
+from livespan.collector.lake.replacement import Replacement, write_replacement
 from livespan.collector.lake.schema import FORMAT_VERSION
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Conflict, Damaged, InvalidInput, Unavailable
@@ -36,11 +41,12 @@ _QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expire
 
 @dataclass(frozen=True, slots=True)
 class LakeFile:
-    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known."""
+    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known; so is `rows`."""
 
     path: Path
     first_run: str | None
     last_run: str | None
+    rows: int | None = None
 
     def may_hold(self, run_id: str) -> bool:
         """Return whether rows of this run may be in the file."""
@@ -58,7 +64,9 @@ def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Ta
     try:
         mend(folder, disk)
         table = Table(folder, schema, log_id, disk, _load(folder, schema, disk))
-        remove_unnamed(folder, frozenset(file.path.name for file in table.files), disk)
+        live = frozenset(file.path.name for file in table.files)
+        remove_unnamed(folder, live, disk)
+        table.removed.find(live)
     except DeltaError as error:
         raise Damaged(
             f"the table cannot be read: {error}",
@@ -76,7 +84,12 @@ def _load(folder: Path, schema: ArrowSchema, disk: Disk) -> DeltaTable:
         delta = DeltaTable.create(
             folder,
             schema,
-            configuration={_FORMAT: str(FORMAT_VERSION), "delta.logRetentionDuration": "interval 1 days"},
+            configuration={
+                _FORMAT: str(FORMAT_VERSION),
+                "delta.logRetentionDuration": "interval 1 days",
+                # Else each checkpoint carries the files that merges took out for a week.
+                "delta.deletedFileRetentionDuration": f"interval {GRACE_S // 3600} hours",
+            },
             raise_if_key_not_exists=False,
         )
         for parent in (folder, folder.parent, folder.parent.parent):
@@ -106,11 +119,16 @@ class Table:
         self._told: dict[str, LakeFile] = {}
         self.files: tuple[LakeFile, ...] = ()
         self.watermark = 0
+        self.removed = RemovedFiles(folder, disk)
         self._take_over()
 
     def new_path(self, watermark: int) -> Path:
         """Return a fresh path for a file; the name says up to which `log_seq` it was written."""
         return self.folder / f"part-{watermark:020}-{random_hex(4)}.parquet"
+
+    def path_behind(self, file: LakeFile) -> Path:
+        """Return a fresh path for a merged file whose last source is `file`: it takes that one's place in the order."""
+        return file.path.with_name(f"{file.path.stem.rpartition('-')[0]}-{random_hex(4)}.parquet")
 
     def refresh(self) -> None:
         """See what was committed since, and make it durable.
@@ -145,15 +163,8 @@ class Table:
                 subject=str(self.folder),
                 hint="Two collectors share a lake, or the log was replaced by an older copy of itself.",
             )
-        bounds = (
-            {}
-            if file.first_run is None
-            else {"minValues": {"run_id": file.first_run}, "maxValues": {"run_id": file.last_run}}
-        )
-        stats = {"numRecords": rows, **bounds}
-        action = AddAction(
-            file.path.name, file.path.stat().st_size, {}, now_ns // 1_000_000, True, msgspec.json.encode(stats).decode()
-        )
+        file = dataclasses.replace(file, rows=rows)
+        action = AddAction(file.path.name, file.path.stat().st_size, {}, now_ns // 1_000_000, True, _stats(file))
         try:
             self._delta.create_write_transaction(
                 [action],
@@ -162,13 +173,37 @@ class Table:
                 commit_properties=CommitProperties(app_transactions=[Transaction(self._app, watermark)]),
                 post_commithook_properties=_QUIET,
             )
-            self._told[file.path.name] = file
-            self._delta.update_incremental()
-            self._take_over()
-            if self._delta.version() % _CHECKPOINT_EVERY == 0:
-                self._checkpoint()
+            self._committed(file)
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
+
+    def replace(self, sources: Sequence[LakeFile], file: LakeFile, now_ns: int) -> None:
+        """Put a merged file, which was synced, in the place of its sources, and return when that lasts.
+
+        Args:
+            sources: live files, whose rows are the file's; they stay on disk for a while.
+            file: lies in the table's folder; its `rows` are known.
+            now_ns: wall time, for the commit.
+
+        Raises:
+            Unavailable: the commit failed; whether it counts is known after `refresh`.
+        """
+        self.refresh()
+        paths = [source.path for source in sources]
+        try:
+            replacement = Replacement(paths, file.path, _stats(file), now_ns)
+            write_replacement(self.folder, self._delta.version() + 1, replacement, self._disk)
+            self._committed(file)
+        except (DeltaError, OSError) as error:
+            raise self._unavailable(error) from error
+        self.removed.add(paths, now_ns)
+
+    def _committed(self, file: LakeFile) -> None:
+        self._told[file.path.name] = file
+        self._delta.update_incremental()
+        self._take_over()
+        if self._delta.version() % _CHECKPOINT_EVERY == 0:
+            self._checkpoint()
 
     def holds(self, path: Path) -> bool:
         """Return whether a file is in the table."""
@@ -193,7 +228,10 @@ class Table:
         if any(path.name not in self._told for path in paths):
             for action in add_actions(self._delta):
                 path = self.folder / action["path"]
-                self._told.setdefault(path.name, LakeFile(path, action.get("min.run_id"), action.get("max.run_id")))
+                known = LakeFile(path, action.get("min.run_id"), action.get("max.run_id"), action.get("num_records"))
+                self._told.setdefault(path.name, known)
+        live = {path.name for path in paths}
+        self._told = {name: file for name, file in self._told.items() if name in live}
         return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: file.path.name))
 
     def _checkpoint(self) -> None:
@@ -210,3 +248,11 @@ class Table:
             subject=str(self.folder),
             hint="Look at the disk (df, dmesg). Publishing is tried again by itself; the log keeps what it has.",
         )
+
+
+def _stats(file: LakeFile) -> str:
+    """Return a file's statistics as Delta has them."""
+    stats: dict[str, object] = {"numRecords": file.rows}
+    if file.first_run is not None:
+        stats |= {"minValues": {"run_id": file.first_run}, "maxValues": {"run_id": file.last_run}}
+    return msgspec.json.encode(stats).decode()

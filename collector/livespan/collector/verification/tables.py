@@ -109,7 +109,7 @@ def read_files(
     if strangers:
         reading.notes.append(
             f"{len(strangers)} Parquet files in {reading.folder} are not in the last commit: a publication under way, "
-            "or cut short (the next start removes them), or an engine's compaction."
+            "or cut short (the next start removes them), or what a compaction merged (removed after an hour)."
         )
 
 

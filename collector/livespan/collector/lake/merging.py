@@ -1,0 +1,123 @@
+"""A process that merges published files of a table into one: `python -m livespan.collector.lake.merging`.
+
+    Merge (a line of JSON on standard input) ─▶ read, each page against its checksum ─▶ sort ─▶ write ─▶ Merged
+                                                └─ the number of the source that is read, a line each
+    standard input ends: so does the process, wherever it is
+
+In a process of its own, because what is read may be damaged: a bad footer can end its reader by SIGABRT, which must
+not end the collector; and because a sort takes memory and processor that are given back whole. Memory is bounded
+whatever is merged: `nodes` is sorted by DuckDB, which spills; `content`, whose rows may be of any size, is taken row
+group by row group as it is, so its files are sorted within row groups alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import msgspec
+
+from livespan.collector.arrow import gathered, parquet_extent, verified_rows, verified_stream
+from livespan.collector.lake.parquet import content_file, nodes_file
+from livespan.collector.lake.schema import CONTENT, NODES
+
+__all__ = ["Merge", "Merged"]
+
+_GROUP_ROWS: Final = 8192
+_CONTENT_ROWS: Final = 256
+_GROUP_BYTES: Final = 32 * 1024 * 1024
+_BATCH_ROWS: Final = 2048
+_MEMORY: Final = "512MB"
+_NICE: Final = 15
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """What to merge.
+
+    Attributes:
+        table: `nodes` or `content`.
+        sources: paths, in the order of their watermarks.
+        target: the path of the new file, which is not synced here.
+        spill: a folder for what does not fit into memory.
+    """
+
+    table: str
+    sources: list[str]
+    target: str
+    spill: str
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """What was written: rows, and the bounds of their run ids, None where they are not known. Or why nothing was:
+    `failure`, and the source that cannot be read, "" where it is none of them.
+    """
+
+    rows: int = 0
+    first_run: str | None = None
+    last_run: str | None = None
+    failure: str = ""
+    damaged: str = ""
+
+
+def _merge(merge: Merge) -> Merged:
+    target = Path(merge.target)
+    sources = [Path(source) for source in merge.sources]
+    for number, source in enumerate(sources):
+        _say(number)  # before it is read: its footer may end this process
+        try:
+            for _ in verified_rows(source, NODES if merge.table == "nodes" else CONTENT):
+                pass
+        except Exception as error:  # noqa: BLE001  # what damaged metadata leads to has no bounds
+            return Merged(failure=str(error).strip().partition("\n")[0], damaged=str(source))
+    _say(len(sources))
+    if merge.table == "nodes":
+        _merge_nodes(sources, target, merge.spill)
+    else:
+        with closing(content_file(target)) as file:
+            for source in sources:
+                for rows in verified_rows(source, CONTENT):
+                    file.write_table(rows, row_group_size=_CONTENT_ROWS)
+    return Merged(*parquet_extent(target, "run_id"))
+
+
+def _merge_nodes(sources: list[Path], target: Path, spill: str) -> None:
+    database = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": _MEMORY, "temp_directory": spill})
+    with database as connection, closing(nodes_file(target, _GROUP_ROWS)) as file:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("published", verified_stream(sources, NODES))
+        ordered = connection.sql("SELECT * FROM published ORDER BY project, run_id, log_seq")
+        for rows in gathered(ordered.to_arrow_reader(_BATCH_ROWS), NODES, _GROUP_ROWS, _GROUP_BYTES):
+            file.write_table(rows, row_group_size=_GROUP_ROWS)
+
+
+def _say(what: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _end_with_input() -> None:
+    """End with whoever started this: nothing that is half written counts."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def _main() -> None:
+    with suppress(OSError):
+        os.nice(_NICE)
+    merge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Merge)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        merged = _merge(merge)
+    except Exception as error:  # noqa: BLE001  # the process's border: told to who started it
+        merged = Merged(failure=f"{type(error).__name__}: {error}".strip().partition("\n")[0])
+    _say(merged)
+
+
+if __name__ == "__main__":
+    _main()
