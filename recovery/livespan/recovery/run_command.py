@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import click
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from livespan.recovery.supervision.supervisor import Supervised
 
 __all__ = ["limit_options", "run"]
+
+_NOT_AGAIN: Final = frozenset({"Cancelled", "RunCancelled", "RunFinished"})
+"""Stops after which the same command would be refused again, whatever is mended."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -185,6 +188,6 @@ def _tell(result: RunResult) -> None:
     note(f"livespan: run {result.run_id}: {name}{result.reason}")
     for line in result.hint.splitlines():
         note(f"  {line}")
-    if result.exit_code:
+    if result.exit_code and result.name not in _NOT_AGAIN:
         note(f"  Start it again: {result.command}")
     sys.stderr.flush()

@@ -36,7 +36,14 @@ def standing_of(run: RunHistory | None, held: Lease | None) -> pb.StandingReply:
         progress=_progress(run),
         place=place,
         place_key=key,
+        cancelled=_cancelled_by(run),
     )
+
+
+def _cancelled_by(run: RunHistory) -> str:
+    if run.cancelled is None or run.finished:
+        return ""
+    return run.cancelled.text(names.CANCELLED_BY) or "cancel"
 
 
 def holder_message(lease: Lease) -> pb.Holder:
@@ -49,6 +56,7 @@ def holder_message(lease: Lease) -> pb.Holder:
         pid_namespace=process.pid_namespace,
         host=process.host,
         spool_id=lease.spool_id,
+        lock=lease.lock,
     )
 
 
