@@ -54,7 +54,17 @@ def test_both_services_share_the_home_and_are_hardened(services: dict[str, Any])
         )
 
 
-def test_the_agent_waits_for_a_collector_that_sees_its_processes(services: dict[str, Any]) -> None:
+def test_the_agent_waits_for_the_collector_and_does_not_end_with_it(services: dict[str, Any]) -> None:
     agent = services["agent"]
     assert agent["depends_on"] == {"collector": {"condition": "service_healthy"}}
-    assert agent["pid"] == "service:collector"
+    assert "pid" not in agent, "a pid namespace ends with its first process, the collector's"
+
+
+def test_signals_reach_what_is_not_the_first_process(services: dict[str, Any]) -> None:
+    assert all(service["init"] is True for service in services.values())
+
+
+def test_the_agent_is_told_where_the_collector_of_the_shared_home_is(services: dict[str, Any]) -> None:
+    home = "/var/lib/livespan/home"
+    assert f"LIVESPAN_HOME={home} " in (DEPLOY / "Dockerfile").read_text()
+    assert services["agent"]["environment"] == {"LIVESPAN_ENDPOINT": f"unix:{home}/collector.sock"}

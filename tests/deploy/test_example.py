@@ -15,15 +15,16 @@ AGENT = str(DEPLOY / "example" / "agent.py")
 
 def test_the_example_agent_is_killed_and_goes_on_without_charging_twice(live: LiveHome) -> None:
     live.serve()
-    first = live.start(AGENT, environment={"PAUSE_S": "30"})
+    told = {"LIVESPAN_ENDPOINT": f"unix:{live.home.root}/collector.sock"}  # as all the manifests have it
+    first = live.start(AGENT, environment={**told, "PAUSE_S": "30"})
     assert first.stdout is not None
     assert first.stdout.readline() == "order 0 needs one charge\n"
     first.kill()
     first.communicate()
-    second = live.start(AGENT, environment={"PAUSE_S": "0"})
+    second = live.start(AGENT, environment={**told, "PAUSE_S": "0"})
     out, err = second.communicate(timeout=30)
     assert (second.returncode, out.count("charged")) == (0, 3), err
-    third = live.start(AGENT, environment={"PAUSE_S": "0"})
+    third = live.start(AGENT, environment={**told, "PAUSE_S": "0"})
     assert third.communicate(timeout=30)[0] == out
     charges = [record for record in live.records("example-orders") if record.name == "charge"]
     assert len({record.node_id for record in charges}) == 3

@@ -7,6 +7,9 @@ import pytest
 from tests.deploy.manifests import DEPLOY, containers, documents, pod_of
 from tests.deploy.schemas import RefusedByApi, newest_version, validate
 
+from livespan.proto.errors import InvalidInput
+from livespan.proto.home import Home
+
 pytestmark = pytest.mark.outside
 
 FILES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -57,6 +60,21 @@ def test_no_container_can_write_but_to_its_volumes_or_become_root(pod: dict[str,
         assert "requests" in container["resources"]
 
 
+@pytest.mark.parametrize("pod", WORKLOADS)
+def test_agents_start_no_collector_of_their_own(pod: dict[str, Any]) -> None:
+    [agent] = pod["containers"]
+    assert agent["env"] == [{"name": "LIVESPAN_ENDPOINT", "value": "unix:/var/lib/livespan/home/collector.sock"}]
+
+
+def test_a_home_that_a_mount_has_made_writable_by_the_group_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    home.root.chmod(0o2770)  # as the kubelet does with fsGroupChangePolicy: Always
+    with pytest.raises(InvalidInput, match="others may write to it") as refused:
+        home.create()
+    assert f"chmod 700 {home.root}" in refused.value.hint
+
+
 def test_one_home_outlives_the_pod_and_the_other_does_not() -> None:
     [_, stateful] = documents(DEPLOY / "kubernetes" / "statefulset.yaml")
     [claim] = stateful["spec"]["volumeClaimTemplates"]
@@ -64,5 +82,6 @@ def test_one_home_outlives_the_pod_and_the_other_does_not() -> None:
     [job] = documents(DEPLOY / "kubernetes" / "job.yaml")
     pod = pod_of(job)
     assert pod is not None
+    assert stateful["spec"]["template"]["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
     assert pod["restartPolicy"] == "OnFailure"
     assert {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume} == {"livespan", "tmp"}

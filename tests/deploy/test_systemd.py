@@ -76,6 +76,7 @@ def test_the_collector_is_run_so(name: str, value: str) -> None:
 
 def test_the_drain_of_an_agent_outlives_it() -> None:
     assert settings(AGENT)["KillMode"] == "process"
+    assert settings(AGENT)["OOMPolicy"] == "continue"
     assert settings(AGENT)["User"] == settings(COLLECTOR)["User"]
 
 

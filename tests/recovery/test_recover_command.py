@@ -113,6 +113,27 @@ def test_runs_that_are_done_or_running_are_said_so(shared: LiveHome, tmp_path: P
     assert f"pid {busy.pid}" in results["busy"]["reason"]
 
 
+def test_a_cancelled_run_is_not_gone_on_with_by_either_command(shared: LiveHome, tmp_path: Path) -> None:
+    begin(shared, tmp_path, "ended", "off", "each-life")
+    program = [sys.executable, *AGENT, "each-life", str(tmp_path)]
+    home = ("--project", "ended")
+    cancelled = shared.start("-m", "livespan.collector", "cancel", "off", *home)
+    cancelled.communicate(timeout=60)
+    assert cancelled.returncode == 0
+
+    results = told(recover(shared, "ended", "off", "-o", "json"))
+    run = shared.start("-m", "livespan.collector", "run", "--backoff-s", "0.05", "--id", "off", *home, "--", *program)
+    _, err = run.communicate(timeout=60)
+
+    one = results["off"]
+    assert (one["was"], one["outcome"], one["name"], one["exit_code"]) == ("cancelled", "skipped", "RunCancelled", 5)
+    assert run.returncode == 5, err
+    assert "livespan: run off: RunCancelled: the run was cancelled (cancel by " in err
+    assert "; restart " not in err
+    assert "Start it again" not in err, "the same command would be refused again"
+    assert charged(tmp_path, "off") == CHARGES[:1], "it charged in its first life alone"
+
+
 def test_an_agent_is_started_in_its_folder_and_missed_names_are_told(shared: LiveHome, tmp_path: Path) -> None:
     source = (
         "import os, livespan.instrumentation as ls\n"

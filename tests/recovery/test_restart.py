@@ -21,6 +21,7 @@ from livespan.recovery.supervision.restart import missing_names, obstacle
 )
 def test_a_whole_command_can_be_started_again(argv: list[str], tmp_path: Path) -> None:
     (tmp_path / "agent").touch(mode=0o700)
+    (tmp_path / "agent.py").touch()
     assert obstacle(Attempt(argv=argv, cwd=str(tmp_path))) == ""
 
 
@@ -34,6 +35,7 @@ def test_a_whole_command_can_be_started_again(argv: list[str], tmp_path: Path) -
         ([sys.executable, "-m", "ipykernel_launcher", "-f", "x.json"], "notebook"),
         (["/gone/python", "agent.py"], "program is gone"),
         (["./agent"], "program is gone"),
+        ([sys.executable, "moved.py", "--fast"], "program is gone (moved.py)"),
     ],
 )
 def test_what_cannot_be_started_again_is_said(argv: list[str], said: str, tmp_path: Path) -> None:

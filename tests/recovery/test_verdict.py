@@ -105,6 +105,15 @@ def test_a_run_that_another_process_has_is_left_to_it() -> None:
     assert f"pid {ME.pid}" in verdict.reason
 
 
+def test_a_cancelled_run_is_no_crash_loop_unless_its_program_begins_it_anew() -> None:
+    cancelled = pb.StandingReply(attempts=1, cancelled="cancel by ann")
+    verdict = judge(exit_code(1), 0, cancelled, cancelled)
+    assert (verdict.outcome, verdict.exit_code, verdict.name) == (Outcome.STOPPED, 5, "RunCancelled")
+    assert "cancel by ann" in verdict.reason
+    anew = pb.StandingReply(attempts=1, generation=1)
+    assert judge(exit_code(1), 0, cancelled, anew).outcome is Outcome.CRASHED
+
+
 def test_a_dead_holder_of_this_machine_is_none_and_a_distant_one_may_live() -> None:
     dead = replace(ME, start_time_ticks=ME.start_time_ticks + 1)
     assert held_elsewhere(pb.StandingReply(holder=holder(dead))) is None

@@ -30,7 +30,7 @@ from livespan.instrumentation.settings import AgentSettings
 from livespan.instrumentation.started import STARTED
 from livespan.proto import attributes as names
 from livespan.proto.clock import random_hex
-from livespan.proto.errors import LivespanError, Stop, Unavailable
+from livespan.proto.errors import CollectorMissing, LivespanError, Stop, Unavailable
 from livespan.proto.holder import holder_message
 from livespan.proto.ids import NodeId, TraceId, trace_id
 from livespan.proto.life import life_resource
@@ -147,7 +147,7 @@ def open_run(
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
         run=run,
-        holder=holder_message(this_process(), ties.spool_id),
+        holder=holder_message(this_process(), ties.spool_id, ties.spool.lock_folder),
         attempt=_attempt(session, tags or {}, user, Masking(settings.mask)),
         if_finished=if_finished,
         token=random_hex(8),
@@ -212,7 +212,7 @@ def _hold(
     """Send what dead writers left and take the lease; a collector on its way out, or up, is waited for."""
     deadline = time.monotonic() + patience_s
     while True:
-        client = ties.client(True)  # asked anew: since the last run it may have left, as an idle one does
+        client = _collector(ties, deadline)  # asked anew: since the last run it may have left, as an idle one does
         holding = Holding(client, request, lost, lambda: ties.client(True), ties.kick_drain)
         try:
             adopt(ties.home.spool, client)
@@ -220,6 +220,19 @@ def _hold(
             return holding, holding.acquire()
         except Unavailable:
             if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+
+
+def _collector(ties: Connection, deadline_s: float) -> CollectorClient:
+    """Return the collector's client; where none can be started here, but one has served this home, it is waited for:
+    a sidecar that was killed is on its way up again.
+    """
+    while True:
+        try:
+            return ties.client(True)
+        except CollectorMissing:
+            if time.monotonic() > deadline_s or not ties.home.lock.exists():
                 raise
             time.sleep(_PAUSE_S)
 

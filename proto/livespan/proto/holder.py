@@ -8,8 +8,8 @@ from livespan.proto.v1.livespan_pb2 import Holder
 __all__ = ["holder_message", "holder_process"]
 
 
-def holder_message(process: ProcessId, spool_id: str) -> Holder:
-    """Return the message that names a holder."""
+def holder_message(process: ProcessId, spool_id: str, lock: str = "") -> Holder:
+    """Return the message that names a holder, the spool that has its tail, and the folder of its lock ("" = none)."""
     return Holder(
         pid=process.pid,
         start_time_ticks=process.start_time_ticks,
@@ -17,6 +17,7 @@ def holder_message(process: ProcessId, spool_id: str) -> Holder:
         pid_namespace=process.pid_namespace,
         host=process.host,
         spool_id=spool_id,
+        lock=lock,
     )
 
 

@@ -28,6 +28,6 @@ def check(home: Home) -> Iterator[Finding]:
         yield Finding(
             "pid namespaces",
             None,
-            "the collector runs in another pid namespace: a dead holder is found when its lease ends",
-            "Share the pid namespace (shareProcessNamespace) where that is too late.",
+            "the collector runs in another pid namespace: a dead holder is found by its lock in the spool, "
+            "within half a second",
         )

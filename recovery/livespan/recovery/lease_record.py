@@ -99,6 +99,7 @@ def lease_from_record(record: Record) -> tuple[LeaseEvent, Lease] | None:
         holder=holder,
         spool_id=str(told.get("spool_id", "")),
         token=str(told.get("token", "")),
+        lock=str(told.get("lock", "")),
         expires_s=0.0,
         cancelled=bool(told.get("cancelled", False)),
     )
@@ -149,6 +150,7 @@ def _holder(lease: Lease) -> str:
     told: dict[str, str | int] = {
         "spool_id": lease.spool_id,
         "token": lease.token,
+        "lock": lease.lock,
         "pid": process.pid,
         "start_time_ticks": process.start_time_ticks,
         "boot_id": process.boot_id,

@@ -17,6 +17,7 @@ their full time.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -42,8 +43,9 @@ class LeaseEvent(StrEnum):
 class Lease:
     """One grant.
 
-    `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail,
-    `token` the question that it answers. `cancelled`: the run was cancelled while this lease lived.
+    `expires_s` is monotonic time of this collector's life; `spool_id` names the spool that holds its tail, `lock` the
+    folder there whose lock its process keeps, `token` the question that it answers. `cancelled`: the run was cancelled
+    while this lease lived.
     """
 
     trace_id: bytes
@@ -56,6 +58,7 @@ class Lease:
     expires_s: float
     token: str = ""
     cancelled: bool = False
+    lock: str = ""
 
 
 class Leases:
@@ -64,12 +67,21 @@ class Leases:
     Args:
         clock: its monotonic time measures the leases.
         lease_s: how long a lease lives without being renewed.
+        distant_dead: whether the holder of a lease that cannot be looked up by its pid from here is dead for certain.
         fencing: False switches `admit` off; only a mutant does so.
     """
 
-    def __init__(self, clock: Clock, lease_s: float, *, fencing: bool = True) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        lease_s: float,
+        distant_dead: Callable[[Lease], bool] = lambda lease: False,
+        *,
+        fencing: bool = True,
+    ) -> None:
         self.lease_s = lease_s
         self._clock = clock
+        self._distant_dead = distant_dead
         self._fencing = fencing
         self._lock = threading.Lock()
         self._live: dict[bytes, Lease] = {}
@@ -230,6 +242,7 @@ class Leases:
     def _is_over(self, lease: Lease) -> bool:
         return self._clock.monotonic_s() >= lease.expires_s or self._is_dead(lease)
 
-    @staticmethod
-    def _is_dead(lease: Lease) -> bool:
-        return lease.holder.is_local() and not lease.holder.is_alive()
+    def _is_dead(self, lease: Lease) -> bool:
+        if lease.holder.is_local():
+            return not lease.holder.is_alive()
+        return self._distant_dead(lease)

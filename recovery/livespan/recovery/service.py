@@ -29,6 +29,7 @@ from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
 from livespan.recovery.cancelling import refuse_cancelled
 from livespan.recovery.desk import Desk
+from livespan.recovery.distant_holder import DistantHolders
 from livespan.recovery.intend_listener import IntendListener
 from livespan.recovery.lease_counts import LeaseCounts
 from livespan.recovery.lease_record import attempt_request, lease_from_record, lease_request
@@ -212,6 +213,7 @@ class RecoveryService(RecoveryServicer):
             spool_id=request.holder.spool_id,
             expires_s=0.0,
             token=request.token,
+            lock=request.holder.lock,
         )
         last_epoch = run.last_epoch if run else 0
         lease = self._leases.acquire(wanted, last_epoch)
@@ -334,7 +336,13 @@ class RecoveryService(RecoveryServicer):
 
 def register(server: grpc.aio.Server, context: Context) -> None:
     """Add the service to the collector's server, and its leases as the collector's admission."""
-    leases = Leases(context.clock, context.settings.lease_s, fencing=context.protections.fencing)
+    distant = DistantHolders(context.home.spool)
+    leases = Leases(
+        context.clock,
+        context.settings.lease_s,
+        lambda lease: distant.is_dead(lease.holder, lease.spool_id, lease.lock),
+        fencing=context.protections.fencing,
+    )
     service = RecoveryService(context, leases)
     add_RecoveryServicer_to_server(service, server)
     context.admission = LeaseAdmission(leases, context.clock.wall_ns)

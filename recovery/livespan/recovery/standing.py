@@ -32,12 +32,19 @@ def standing_of(run: RunHistory | None, held: Lease | None) -> pb.StandingReply:
         finished=run.finished,
         attempts=run.last_attempt,
         generation=run.generation,
-        holder=holder_message(held.holder, held.spool_id) if held is not None else None,
+        holder=holder_message(held.holder, held.spool_id, held.lock) if held is not None else None,
         stopped=stop_of(run.last_lease),
         progress=_progress(run),
         place=place,
         place_key=key,
+        cancelled=_cancelled_by(run),
     )
+
+
+def _cancelled_by(run: RunHistory) -> str:
+    if run.cancelled is None or run.finished:
+        return ""
+    return run.cancelled.text(names.CANCELLED_BY) or "cancel"
 
 
 def _progress(run: RunHistory) -> int:

@@ -1,8 +1,7 @@
 """Whether a writer's process lives, told by a POSIX record lock on the writer's `lock` file.
 
-A record lock belongs to a process: the kernel drops it at the process's death however it died, a forked child does
-not get it (a flock it would keep alive), and it is seen from any pid namespace that shares the file. Its one trap:
-closing *any* descriptor of the file drops the lock of the process that closes. So the lock file of a folder that
+A record lock belongs to a process (proto/record_lock.py says more; a flock a forked child would keep alive). Its one
+trap: closing *any* descriptor of the file drops the lock of the process that closes. So the lock file of a folder that
 this process writes is never opened again by this process: `is_held` knows those by inode and answers without
 opening.
 """
@@ -11,16 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from pathlib import Path
-from typing import Final
 
 from livespan.proto.errors import Conflict
+from livespan.proto.record_lock import is_locked
 
 __all__ = ["Hold", "forget_inherited", "is_held"]
-
-# struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid.
-_FLOCK: Final = struct.Struct("hhlli")
 
 _held_here: set[tuple[int, int]] = set()
 
@@ -71,12 +66,6 @@ def is_held(path: Path) -> bool:
         status = os.stat(path, follow_symlinks=False)
         if (status.st_dev, status.st_ino) in _held_here:
             return True
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    try:
-        question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer: tuple[int, ...] = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, question))
-    finally:
-        os.close(fd)
-    return answer[0] != fcntl.F_UNLCK
+    return is_locked(path)

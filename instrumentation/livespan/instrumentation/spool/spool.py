@@ -149,6 +149,12 @@ class Spool:
         return life.guarded(lambda depth: self._writer(life, 0).writer_id)
 
     @property
+    def lock_folder(self) -> str:
+        """The folder in the spool whose lock this process keeps while it lives: that of its writer at depth 0."""
+        life = self._life
+        return life.guarded(lambda depth: self._writer(life, 0).path.name)
+
+    @property
     def writer_ids(self) -> list[str]:
         """The ids of all writers of this process, nested ones included."""
         return [writer.writer_id for writer in list(self._life.writers.values())]

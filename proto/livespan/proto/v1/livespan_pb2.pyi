@@ -52,6 +52,7 @@ class Holder(google.protobuf.message.Message):
     PID_NAMESPACE_FIELD_NUMBER: builtins.int
     HOST_FIELD_NUMBER: builtins.int
     SPOOL_ID_FIELD_NUMBER: builtins.int
+    LOCK_FIELD_NUMBER: builtins.int
     pid: builtins.int
     start_time_ticks: builtins.int
     """field 22 of /proc/PID/stat"""
@@ -61,6 +62,8 @@ class Holder(google.protobuf.message.Message):
     host: builtins.str
     spool_id: builtins.str
     """which spool holds its tail"""
+    lock: builtins.str
+    """folder in that spool whose `lock` file its process keeps locked while it lives; "" = none"""
     def __init__(
         self,
         *,
@@ -70,8 +73,9 @@ class Holder(google.protobuf.message.Message):
         pid_namespace: builtins.int = ...,
         host: builtins.str = ...,
         spool_id: builtins.str = ...,
+        lock: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "host", b"host", "pid", b"pid", "pid_namespace", b"pid_namespace", "spool_id", b"spool_id", "start_time_ticks", b"start_time_ticks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "host", b"host", "lock", b"lock", "pid", b"pid", "pid_namespace", b"pid_namespace", "spool_id", b"spool_id", "start_time_ticks", b"start_time_ticks"]) -> None: ...
 
 global___Holder = Holder
 
@@ -753,6 +757,7 @@ class StandingReply(google.protobuf.message.Message):
     PLACE_FIELD_NUMBER: builtins.int
     PLACE_KEY_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
     finished: builtins.bool
     """its root has ended with success"""
     attempts: builtins.int
@@ -765,6 +770,8 @@ class StandingReply(google.protobuf.message.Message):
     """the same place has the same key in every life"""
     generation: builtins.int
     """of which all this is told"""
+    cancelled: builtins.str
+    """by whom it was cancelled; "" = it was not"""
     @property
     def holder(self) -> global___Holder:
         """who holds it now, if anyone"""
@@ -784,9 +791,10 @@ class StandingReply(google.protobuf.message.Message):
         place: builtins.str = ...,
         place_key: builtins.str = ...,
         generation: builtins.int = ...,
+        cancelled: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["holder", b"holder", "stopped", b"stopped"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "finished", b"finished", "generation", b"generation", "holder", b"holder", "place", b"place", "place_key", b"place_key", "progress", b"progress", "stopped", b"stopped"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "cancelled", b"cancelled", "finished", b"finished", "generation", b"generation", "holder", b"holder", "place", b"place", "place_key", b"place_key", "progress", b"progress", "stopped", b"stopped"]) -> None: ...
 
 global___StandingReply = StandingReply
 

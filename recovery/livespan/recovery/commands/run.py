@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from livespan.recovery.supervision.supervisor import Supervised
 
 __all__ = ["run"]
+
+_NOT_AGAIN: Final = frozenset({"Cancelled", "RunCancelled", "RunFinished"})
+"""Stops after which the same command would be refused again, whatever is mended."""
 
 
 @click.command(
@@ -139,6 +142,6 @@ def _tell(result: RunResult) -> None:
     note(f"livespan: run {result.run_id}: {name}{result.reason}")
     for line in result.hint.splitlines():
         note(f"  {line}")
-    if result.exit_code:
+    if result.exit_code and result.name not in _NOT_AGAIN:
         note(f"  Start it again: {result.command}")
     sys.stderr.flush()

@@ -218,11 +218,15 @@ def _not_interrupted(ref: pb.RunRef, standing: pb.StandingReply) -> Recovered:
     run_id, project = ref.run_id, ref.project
     if standing.finished:
         return Recovered(run_id, project, RunStatus.DONE.value, "finished", 0, reason="it was finished already")
+    if standing.cancelled:
+        reason = f"it was cancelled ({standing.cancelled})"
+        hint = 'A program begins it anew, from its first step, by run(ID, if_finished="new").'
+        return Recovered(run_id, project, RunStatus.CANCELLED.value, "skipped", _CONFLICT, "RunCancelled", reason, hint)
     holder = held_elsewhere(standing)
     if holder is not None:
         reason, hint = f"it is run by {holder}", "Wait until that process ends, or end it."
         return Recovered(run_id, project, RunStatus.RUNNING.value, "skipped", _CONFLICT, "RunHeld", reason, hint)
-    reason = "no program of ours has run it, or it shall not be gone on with"
+    reason = "no program of ours has run it: it came from other people's spans"
     return Recovered(run_id, project, "", "skipped", _FAILURE, "", reason)
 
 

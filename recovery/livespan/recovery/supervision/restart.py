@@ -24,7 +24,7 @@ def obstacle(attempt: Attempt) -> str:
     argv: Sequence[str] = attempt.argv
     if not argv:
         return "nothing is recorded of how it was started"
-    if Path(argv[0]).name.startswith(_INTERPRETERS) and tuple(argv[1:]) in _FROM_STDIN:
+    if _is_interpreter(argv) and tuple(argv[1:]) in _FROM_STDIN:
         return "it was typed into an interpreter, or read from its standard input"
     if "--multiprocessing-fork" in argv:
         return "a pool's process had opened it, and the pool is gone"
@@ -34,7 +34,13 @@ def obstacle(attempt: Attempt) -> str:
         return f"its folder is gone ({attempt.cwd or 'it was gone then'})"
     if shutil.which(str(Path(attempt.cwd, argv[0])) if os.sep in argv[0] else argv[0]) is None:
         return f"its program is gone ({argv[0]})"
+    if _is_interpreter(argv) and argv[1].endswith(".py") and not Path(attempt.cwd, argv[1]).exists():
+        return f"its program is gone ({argv[1]})"
     return ""
+
+
+def _is_interpreter(argv: Sequence[str]) -> bool:
+    return Path(argv[0]).name.startswith(_INTERPRETERS)
 
 
 def missing_names(attempt: Attempt, environment: Mapping[str, str]) -> list[str]:

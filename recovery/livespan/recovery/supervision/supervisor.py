@@ -26,6 +26,8 @@ _SETTLE_S: Final = 1.0
 """Before giving up: what a killed life left in its spool is on its way, and may be progress."""
 _LEASE_LOOK_S: Final = 0.5
 _LEASE_LOOKS: Final = 240
+_UNSEEN_LOOKS: Final = 40
+"""For a holder that cannot be seen from here: longer than its lease lasts if it is dead."""
 _FAILURE: Final = EXIT_CODES[ErrorKind.INTERNAL]
 
 
@@ -122,10 +124,17 @@ class Supervisor:
         return patience.crashed(_sighting(before, after)), after
 
     def _once_free(self, standing: pb.StandingReply | None) -> pb.StandingReply | None:
-        """Wait for the lease of a dead process to end, where the collector cannot see that it is dead."""
-        for _ in range(_LEASE_LOOKS):
-            if standing is None or not standing.HasField("holder") or held_elsewhere(standing) is not None:
+        """Wait for the lease of a dead process to end, where the collector cannot see that it is dead; of one that
+        may be dead, for as long as a lease lasts.
+        """
+        for look in range(_LEASE_LOOKS):
+            if standing is None or not standing.HasField("holder"):
                 break
+            holder = held_elsewhere(standing)
+            if holder is not None and (holder.is_local() or look == _UNSEEN_LOOKS):
+                break
+            if holder is not None and look == 0:
+                self._say(f"it is run by {holder}, which cannot be seen from here; its lease may end within 20 s")
             if not self._children.pause(_LEASE_LOOK_S):
                 break
             standing = self._asker.standing_if_told()

@@ -5,6 +5,7 @@ code 1, as a bug does. So the record is asked, where the agent's side has said w
     another living process has the run  STOPPED    RunHeld
     one of our stops is recorded        STOPPED    InDoubt, Divergence, ...; but those that pass are CRASHED
     exit code 0                         DONE
+    the run was cancelled               STOPPED    RunCancelled
     the run is finished all the same    STOPPED    what is left of the program is not the run's
     nothing opened, exit 2, 126, 127    STOPPED    called wrongly: it would be so again
     else                                CRASHED
@@ -85,6 +86,10 @@ def judge(ended: Ended, asked: int, before: pb.StandingReply | None, after: pb.S
             return Verdict(Outcome.DONE, 0)
         unfinished = "the program ended well, and its run did not end" if after.attempts else _NOT_OPENED
         return Verdict(Outcome.DONE, 0, reason=unfinished, hint="" if after.attempts else _NOT_OPENED_HINT)
+    if after is not None and after.cancelled:
+        return Verdict(
+            Outcome.STOPPED, _CONFLICT, "RunCancelled", f"the run was cancelled ({after.cancelled})", _CANCELLED_HINT
+        )
     if after is not None and after.finished:
         return Verdict(
             Outcome.STOPPED,
@@ -111,6 +116,7 @@ def has_opened(before: pb.StandingReply | None, after: pb.StandingReply | None) 
     return before is None or (after.generation, after.attempts) > (before.generation, before.attempts)
 
 
+_CANCELLED_HINT: Final = 'Use another id, or run(ID, if_finished="new") to begin this one anew, from its first step.'
 _NOT_OPENED: Final = "the program ended well, and has not opened this run"
 _NOT_OPENED_HINT: Final = "It must open it by `run()` without an id (LIVESPAN_RUN_ID is set), or by the same id."
 
