@@ -15,7 +15,7 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -500,7 +500,7 @@ def test_a_large_request_is_the_work_of_threads_not_of_the_loop(
 
 
 @contextmanager
-def no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Generator[None]:
     """Keep a walk over all objects of a whole test suite, 0.2 s of any thread, out of what is measured."""
     gc.disable()
     try:
