@@ -451,3 +451,9 @@ def test_a_time_that_cannot_be_is_refused(
     assert code == 2
     assert option in err
     assert not (tmp_path / "log").exists()
+
+
+def test_a_collector_is_not_served_at_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "serve", "--endpoint", "unix:/nowhere")
+    assert code == 2
+    assert "--endpoint" in err
