@@ -15,7 +15,7 @@ GROUPS: Final[dict[str, tuple[str, float]]] = {
     "intend": ("benchmarks.intend", 45.0),
     "acknowledged": ("benchmarks.acknowledged", 40.0),
     "sustained": ("benchmarks.sustained", 75.0),
-    "collector": ("benchmarks.collector_alone", 75.0),
+    "collector": ("benchmarks.collector_alone", 100.0),
     "paced": ("benchmarks.paced", 45.0),
     "opening": ("benchmarks.opening", 45.0),
     "starting": ("benchmarks.starting", 45.0),

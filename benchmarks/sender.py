@@ -85,9 +85,9 @@ class _Export:
     """A channel, and the call that sends plain bytes over it."""
 
     def __init__(self, target: str) -> None:
-        channel = open_channel(target)
-        grpc.channel_ready_future(channel).result(_TIMEOUT_S)
-        untyped: Any = channel  # its stub knows no call on plain bytes
+        untyped_grpc: Any = grpc  # its stubs leave futures open, and know no call on plain bytes
+        untyped: Any = open_channel(target)
+        untyped_grpc.channel_ready_future(untyped).result(_TIMEOUT_S)
         self._call = cast(
             "grpc.UnaryUnaryMultiCallable[bytes, bytes]",
             untyped.unary_unary(_EXPORT, request_serializer=None, response_deserializer=None),

@@ -105,7 +105,7 @@ def _array(values: Sequence[object], kind: Any) -> Any:
         return _pa.array(values, type=kind)
     parts = cast("Sequence[bytes]", values)
     ends = array("i", [0, *accumulate(map(len, parts))])
-    # Arrow's own builder grows as it goes, and copies what it has each time: of 32 MB of states that is seen.
+    # Arrow's own builder grows as it goes, and copies what it has each time: of 16 MB of states that is seen.
     buffers = [None, _pa.py_buffer(ends), _pa.py_buffer(b"".join(parts))]
     return _pa.Array.from_buffers(kind, len(parts), buffers)
 

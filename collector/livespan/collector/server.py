@@ -56,6 +56,9 @@ __all__ = ["Collector"]
 
 _LOOK_S: Final = 1.0
 _FORWARD_END_S: Final = 3.0
+_SPARES_KEPT: Final = 4
+"""As many segments as a busy log goes through between two publications: what is removed must be made again, and a
+segment of zeros costs a tenth of what writing the frames in it does."""
 _SERVICES: Final = "livespan.services"
 
 
@@ -213,6 +216,7 @@ class Collector:
             disk=self._disk,
             faults=self._faults,
             protections=self._log_protections,
+            spares_kept=_SPARES_KEPT,
         )
         self._log: FileLog = log
         self._opened.append(log.close)

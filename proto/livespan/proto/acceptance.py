@@ -26,6 +26,8 @@ MAX_MESSAGES: Final = 4_000_000
 """Spans, links, events, attributes and values of one request: 64 MB of ordinary spans have half as many."""
 _COUNTED_BYTES: Final = 4 * 1024 * 1024
 """A smaller request cannot grow to more than a few hundred megabytes, and is not walked."""
+_NO_TRACE: Final = bytes(16)
+_NO_SPAN: Final = bytes(8)
 _GREATEST: Final = (1 << 53) - 1
 _NUMBERS: Final = frozenset({names.GENERATION, names.ATTEMPT, names.EPOCH})
 _TEXTS: Final = frozenset({names.PROJECT, names.RUN_ID, names.SESSION, names.WRITER, names.SERVICE_NAME})
@@ -75,9 +77,10 @@ def resource_refusal(resource: Resource) -> str:
 
 def span_refusal(span: Span) -> str:
     """Return why a span cannot be stored, "" where it can."""
-    if len(span.trace_id) != 16 or not any(span.trace_id):
+    trace_id, span_id = span.trace_id, span.span_id  # each time they are asked for, they are copied
+    if len(trace_id) != 16 or trace_id == _NO_TRACE:
         return "trace_id must be 16 bytes, not all zero"
-    if len(span.span_id) != 8 or not any(span.span_id):
+    if len(span_id) != 8 or span_id == _NO_SPAN:
         return "span_id must be 8 bytes, not all zero"
     if len(span.parent_span_id) not in (0, 8):
         return "parent_span_id must be 8 bytes, or empty"
