@@ -45,8 +45,9 @@ class RemovedFiles:
         return len(self._since_ms)
 
     def find(self, live: frozenset[str]) -> None:
-        """At start: take in what former lives removed, not what another engine did: that is its own to sweep. Commits are
-        read only where there is such a file.
+        """At start: take in what former lives removed, not what another engine did: that is its own to sweep.
+
+        Commits are read only where there is such a file.
         """
         there = {path.name: path for path in self._folder.glob("*.parquet") if path.name not in live}
         if not there:
