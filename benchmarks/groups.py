@@ -1,4 +1,4 @@
-"""Which groups of figures there are, and how long each may take: together less than ten minutes."""
+"""Which groups of figures there are, and how long each may take: together at most thirteen minutes."""
 
 from __future__ import annotations
 
