@@ -43,8 +43,9 @@ __all__ = [
 _pa: Final = cast("Any", _pyarrow)
 _pq: Final = cast("Any", _parquet)
 _ds: Final = cast("Any", _dataset)
-_FORMAT: Final = cast("Any", _ds.ParquetFileFormat())
-_LOCAL: Final = cast("Any", _filesystem.LocalFileSystem())
+_fs: Final = cast("Any", _filesystem)
+_FORMAT: Final[Any] = _ds.ParquetFileFormat()
+_LOCAL: Final[Any] = _fs.LocalFileSystem()
 _TYPES: Final[dict[str, object]] = {
     "text": _pa.string(),
     "int": _pa.int64(),
