@@ -9,6 +9,7 @@ What is in doubt has lines of its own below the tree (run_tree.py), so its hint 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from livespan.collector.query.shapes import RunDetail, ShownEnding
 from livespan.collector.render import moment, printable
@@ -17,7 +18,9 @@ from livespan.proto.node import RunStatus
 
 __all__ = ["ending_lines"]
 
-_IN_DOUBT = "InDoubt"
+_IN_DOUBT: Final = "InDoubt"
+_LOOP: Final = 3
+"""As many lives in a row without anything new are a loop; `livespan run` gives up by the same number."""
 
 
 def ending_lines(run: RunDetail, flags: str = "") -> Iterator[str]:
@@ -26,6 +29,8 @@ def ending_lines(run: RunDetail, flags: str = "") -> Iterator[str]:
     if ending is None:
         return
     yield printable(_what(run, ending))
+    if ending.idle_attempts >= _LOOP:
+        yield f"  a crash loop: the last {ending.idle_attempts} attempts have recorded nothing new"
     if run.status == RunStatus.CANCELLED or run.in_doubt:
         return
     if ending.how == "stopped" and ending.name != _IN_DOUBT:

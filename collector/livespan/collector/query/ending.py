@@ -15,36 +15,51 @@ from typing import Final
 
 import msgspec
 
-from livespan.collector.query.shapes import ShownEnding, ShownNode
-from livespan.collector.query.shown import Row, text_of
+from livespan.collector.query.engine import Reading
+from livespan.collector.query.shapes import ShownEnding, ShownError, ShownNode
+from livespan.collector.query.shown import Row, count_of, text_of
 from livespan.collector.query.values import json_value
 from livespan.proto import attributes as names
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id, trace_id
 from livespan.proto.node import NodeStatus, RunStatus
 
-__all__ = ["LEASES", "ending_of"]
+__all__ = ["ending_of"]
 
-LEASES: Final = """
+_LEASES: Final = """
     SELECT lease_event, error_type, error_message, attributes, started_at FROM records
     WHERE project = $1 AND run_id = $2 AND generation = $3 AND kind = 'lease' AND lease_event <> 'granted'
     ORDER BY log_seq DESC
 """
 """What ended leases of a run, newest first; and that it was cancelled."""
+_IDLE: Final = """
+    WITH run AS (
+        SELECT * FROM records WHERE project = $1 AND run_id = $2 AND generation = $3
+    ), progress AS (
+        SELECT log_seq FROM run
+        WHERE kind = 'settled' OR (kind = 'ended' AND status = 'SUCCESS' AND NOT coalesce(root, false))
+        UNION ALL
+        SELECT min(log_seq) FROM run WHERE kind = 'checkpoint' GROUP BY coalesce(state_digest, node_id)
+    )
+    SELECT count(*) AS lives FROM run
+    WHERE kind = 'attempt' AND log_seq > (SELECT coalesce(max(log_seq), 0) FROM progress)
+"""
+"""How many lives of a run began after the last thing that was new: a call that is done, or another state."""
 _OVER: Final = frozenset({RunStatus.INTERRUPTED, RunStatus.IN_DOUBT, RunStatus.FAILED, RunStatus.CANCELLED})
 _GONE: Final = {"died": "its process is gone", "expired": "its process was not heard of for the time of its lease"}
 
 
-def ending_of(
-    project: str, run_id: str, generation: int, status: str, leases: Sequence[Row], nodes: Sequence[ShownNode]
-) -> ShownEnding | None:
+def ending_of(reading: Reading, run: Row, status: str, nodes: Sequence[ShownNode]) -> ShownEnding | None:
     """Return why the newest life of a run is over; None where it lives, is done, or nothing is recorded of it.
 
     Args:
-        leases: rows of LEASES.
-        nodes: the run's nodes.
+        run: its row of the view `runs`.
+        status: how it stands, who holds it included.
+        nodes: its nodes.
     """
     if status not in _OVER:
         return None
+    which = [text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")]
+    leases = reading.rows(_LEASES, which)
     if status == RunStatus.CANCELLED:
         row = next((row for row in leases if row["lease_event"] == "cancelled"), None)
         by = _told(row).get(names.CANCELLED_BY, "") if row else ""
@@ -53,8 +68,6 @@ def ending_of(
     if row is None:
         return None
     event, told = text_of(row, "lease_event"), _told(row)
-    if event != "released":
-        return ShownEnding(how="died", at=_time(row), message=_GONE.get(event, event))
     if told.get(names.STOP_KIND):
         return ShownEnding(
             how="stopped",
@@ -64,11 +77,24 @@ def ending_of(
             subject=str(told.get(names.STOP_SUBJECT, "")),
             hint=str(told.get(names.STOP_HINT, "")),
         )
-    root_id = scope_node_id(TraceId(trace_id(project, run_id, generation)), ROOT_SCOPE).hex()
-    root = next((node for node in nodes if node.node_id == root_id), None)
-    if root is not None and root.status == NodeStatus.FAILED and root.error is not None:
-        return ShownEnding(how="failed", at=root.ended_at, name=root.error.type, message=root.error.message)
-    return ShownEnding(how="left", at=_time(row), message="its program left the run before its end")
+    idle = count_of(reading.rows(_IDLE, which)[0], "lives")
+    if event != "released":
+        return ShownEnding(how="died", at=_time(row), message=_GONE.get(event, event), idle_attempts=idle)
+    error = _error_of_root(run, nodes)
+    if error is not None:
+        return ShownEnding(how="failed", at=_time(row), name=error.type, message=error.message, idle_attempts=idle)
+    left = "its program left before the end of the run"
+    return ShownEnding(how="left", at=_time(row), message=left, idle_attempts=idle)
+
+
+def _error_of_root(run: Row, nodes: Sequence[ShownNode]) -> ShownError | None:
+    """Return the error that left the run's block in its newest life."""
+    trace = trace_id(text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation"))
+    root_id = scope_node_id(TraceId(trace), ROOT_SCOPE).hex()
+    for node in nodes:
+        if node.node_id == root_id and node.status == NodeStatus.FAILED and node.attempt == run["attempts"]:
+            return node.error
+    return None
 
 
 def _told(row: Row) -> Mapping[str, object]:

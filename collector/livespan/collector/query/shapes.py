@@ -61,6 +61,7 @@ class ShownEnding(msgspec.Struct, frozen=True):
         name: of the stop or the error; "" where there is none.
         message: what happened; of a cancelled run who said so.
         subject, hint: of a stop: to what, and what to do about it.
+        idle_attempts: how many of the newest lives have recorded nothing new; 0 of a stop and of a cancelled run.
     """
 
     how: str
@@ -69,6 +70,7 @@ class ShownEnding(msgspec.Struct, frozen=True):
     message: str = ""
     subject: str = ""
     hint: str = ""
+    idle_attempts: int = 0
 
 
 class RunDetail(RunSummary, frozen=True):
