@@ -16,7 +16,7 @@ from typing import Final
 from livespan.collector.query.shapes import RunDetail, RunSummary, ShownNode, ShownRun
 from livespan.collector.render import Cell, Column, count, duration, moment, printable
 
-__all__ = ["COLUMNS", "STATUS_STYLES", "doubt_lines", "heading", "run_duration_ms", "tree_rows", "walk_tree"]
+__all__ = ["COLUMNS", "STATUS_STYLES", "doubt_lines", "heading", "quoted", "run_duration_ms", "tree_rows", "walk_tree"]
 
 COLUMNS: Final = (
     Column("NODE", elastic=True),
@@ -56,7 +56,8 @@ def heading(run: RunDetail) -> Iterator[str]:
     took = run_duration_ms(run)
     if took is not None:
         facts.append(f"took {duration(took)}")
-    facts.append(count(run.attempts, "attempt"))
+    if run.attempts:  # spans of other programs tell of no lives
+        facts.append(count(run.attempts, "attempt"))
     facts.append(count(run.nodes, "node"))
     if run.effects:
         facts.append(count(run.effects, "effect"))
@@ -81,9 +82,7 @@ def doubt_lines(shown: ShownRun, flags: str = "") -> list[str]:
         f"{count(len(doubtful), 'effect')} {was} started and the outcome is not known. Ask the provider, then say:"
     ]
     for node in doubtful:
-        command = " ".join(
-            part for part in ("livespan resolve", flags, _quoted(shown.run.run_id), node.node_id) if part
-        )
+        command = " ".join(part for part in ("livespan resolve", flags, quoted(shown.run.run_id), node.node_id) if part)
         key = f", idempotency key {node.idempotency_key}" if node.idempotency_key else ""
         lines += [
             "",
@@ -168,7 +167,7 @@ def _tokens(node: ShownNode) -> str:
     return f"{_known(node.tokens.input)} + {_known(node.tokens.output)}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a word as a shell takes it, on one line whatever it holds."""
     if text.isprintable():
         return shlex.quote(text)

@@ -21,6 +21,7 @@ from livespan.collector.render import (
     printable,
     styled,
 )
+from livespan.collector.run_ending import ending_lines
 from livespan.collector.run_tree import COLUMNS, STATUS_STYLES, doubt_lines, heading, run_duration_ms, tree_rows
 from livespan.proto.errors import EXIT_CODES, ErrorKind
 from livespan.proto.node import RunStatus
@@ -119,6 +120,9 @@ def show_run(where: Where, output: OutputForm, run: str, project: str) -> None:
       RE-EXECUTED  run again by the newest attempt
       IN DOUBT     an effect that was started and whose outcome is not known
 
+    Of a run that is not done the heading says why its newest life is over: what stopped it, its error, or that its
+    process is gone.
+
     JSONL has the run on the first line and a node on each that follows. The exit code is 5 where an effect is in
     conflict: settled one way, and its own end, which came later, says another.
     """
@@ -181,6 +185,8 @@ def _print_run(shown: ShownRun, flags: str) -> None:
     click.echo(f"{styled(printable(run.run_id), 'bold')}  {status}")
     for line in heading(run):
         click.echo(styled(line, "dim"))
+    for line in ending_lines(run, flags):
+        click.echo(line)
     click.echo()
     print_table(COLUMNS, tree_rows(shown))
     doubt = doubt_lines(shown, flags)

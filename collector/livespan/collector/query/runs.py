@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from livespan.collector.query.ending import ending_of
 from livespan.collector.query.engine import QueryEngine, Reading
 from livespan.collector.query.planting import planted, step_of
 from livespan.collector.query.shapes import Reuse, RunDetail, RunSummary, ShownNode, ShownRun
@@ -101,11 +102,13 @@ def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generat
             raise NotFound("there is no such run", subject=f"run {run_id}", hint="`livespan runs list` shows the runs.")
         is_held = _is_held(found[0], held)
         nodes = _nodes(reading, found[0], is_held=is_held)
-    summary = _summary(found[0], is_held=is_held)
+        summary = _summary(found[0], is_held=is_held)
+        ending = ending_of(reading, found[0], summary.status, nodes)
     detail = RunDetail(
         **msgspec.structs.asdict(summary),
         attempts=count_of(found[0], "attempts"),
         user=text_of(found[0], "user_id"),
+        ending=ending,
     )
     return ShownRun(run=detail, nodes=nodes)
 

@@ -16,6 +16,7 @@ __all__ = [
     "Reuse",
     "RunDetail",
     "RunSummary",
+    "ShownEnding",
     "ShownError",
     "ShownNode",
     "ShownRun",
@@ -52,16 +53,38 @@ class RunSummary(msgspec.Struct, frozen=True):
     ended_at: str | None
 
 
+class ShownEnding(msgspec.Struct, frozen=True):
+    """Why the newest life of a run is over that is not done.
+
+    Attributes:
+        how: stopped (by InDoubt, Divergence and the like), failed, died, left or cancelled; see ending.py.
+        name: of the stop or the error; "" where there is none.
+        message: what happened; of a cancelled run who said so.
+        subject, hint: of a stop: to what, and what to do about it.
+        idle_attempts: how many of the newest lives have recorded nothing new; 0 of a stop and of a cancelled run.
+    """
+
+    how: str
+    at: str | None = None
+    name: str = ""
+    message: str = ""
+    subject: str = ""
+    hint: str = ""
+    idle_attempts: int = 0
+
+
 class RunDetail(RunSummary, frozen=True):
     """One run by itself.
 
     Attributes:
         attempts: how many lives it has had, those that recorded no call included.
         user: on whose behalf its newest life was started, where the program said so; "" = it did not.
+        ending: why its newest life is over; null while it runs, when it is done, and of foreign spans.
     """
 
     attempts: int
     user: str = ""
+    ending: ShownEnding | None = None
 
 
 class ShownError(msgspec.Struct, frozen=True):
