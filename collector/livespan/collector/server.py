@@ -57,8 +57,8 @@ __all__ = ["Collector"]
 _LOOK_S: Final = 1.0
 _FORWARD_END_S: Final = 3.0
 _SPARES_KEPT: Final = 4
-"""As many segments as a busy log goes through between two publications: what is removed must be made again, and a
-segment of zeros costs a tenth of what writing the frames in it does."""
+"""As many segments as a busy log goes through between two publications: what is removed must be made again, and with
+two kept that was a tenth of all that a flood of 50 KB nodes cost the processor."""
 _SERVICES: Final = "livespan.services"
 
 

@@ -27,8 +27,8 @@ from livespan.proto.wire_values import Unplain, plain_large_values
 __all__ = ["Digests", "FrameSource", "content_kind", "has_content", "large_values", "write_content"]
 
 _WINDOW_BYTES: Final = 16 * 1024 * 1024
-"""Below glibc's 32 MB, from which on each block is fresh memory of the kernel's, zeroed page by page: joining a window
-of 32 MB costs three times what one of 16 MB does."""
+"""Below glibc's 32 MB, from which on each block is fresh memory of the kernel's, zeroed page by page: to encode and
+write 50 KB took 79 to 90 us in windows of 32 MB, and 49 to 58 in these."""
 _Row: TypeAlias = tuple[str, str, str, str, int, str, str, str, int, bytes]
 
 
