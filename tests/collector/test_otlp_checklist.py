@@ -453,6 +453,15 @@ def test_json_may_begin_with_a_byte_order_mark(served: LiveHome) -> None:
     assert Http(served.inside.collector.http_address, json=True).post(b"\xef\xbb\xbf{}").http_status == 200
 
 
+@pytest.mark.parametrize(("head", "tail"), [("", ""), ('{"scopeSpans":[', "]}"), ('{"scopeSpans":[{"spans":[', "]}]}")])
+def test_json_of_too_many_spans_or_groups_is_refused_before_they_are_converted(
+    served: LiveHome, head: str, tail: str
+) -> None:
+    body = f'{{"resourceSpans":[{head}{",".join(["{}"] * 131_073)}{tail}]}}'
+    answer = Http(served.inside.collector.http_address, json=True).post(body.encode())
+    assert (answer.http_status, "131072 spans" in answer.message) == (400, True)
+
+
 HEADS = {
     "spans": b'{"resourceSpans":[{"scopeSpans":[{"spans":[',
     "unknown": b'{"odd":"\\ud800","unknown":[',

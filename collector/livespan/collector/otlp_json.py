@@ -36,7 +36,9 @@ __all__ = ["from_json"]
 
 _Integer: TypeAlias = int | str | None
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-_MOST_OBJECTS: Final = 1_000_000
+_MOST_OBJECTS: Final = 500_000
+_MOST_SPANS: Final = 131_072
+"""With their groups; as many spans as protobuf may hold (proto/otlp.py). Each takes tens of microseconds to convert."""
 _SURROGATES: Final = re.compile(
     rb"(?<!\\)(?P<before>(?:\\\\)*+)"  # an even number of backslashes stands for half as many
     rb"\\u(?:(?P<pair>[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -156,6 +158,10 @@ def from_json(body: bytes) -> bytes:
         )
     try:
         request = _decoded(body)
+        if _size(request) > _MOST_SPANS:
+            raise InvalidInput(
+                f"the JSON body has more than {_MOST_SPANS} spans and groups of spans", hint="Send fewer at once."
+            )
         groups = [_resource_spans(group) for group in request.resource_spans or ()]
         return ExportTraceServiceRequest(resource_spans=groups).SerializeToString()
     except RecursionError as error:
@@ -164,6 +170,12 @@ def from_json(body: bytes) -> bytes:
         raise InvalidInput("a value of the JSON body is nested too deeply or is no UTF-8", hint=_HINT) from error
     except (ValueError, msgspec.DecodeError) as error:  # UnicodeDecodeError is a ValueError too
         raise InvalidInput(f"the body is not OTLP's JSON: {error}", hint=_HINT) from error
+
+
+def _size(request: _Request) -> int:
+    """Return the number of spans and of what groups them."""
+    scopes = [scope for group in request.resource_spans or () for scope in group.scope_spans or ()]
+    return len(request.resource_spans or ()) + len(scopes) + sum([len(scope.spans or ()) for scope in scopes])
 
 
 def _decoded(body: bytes) -> _Request:
