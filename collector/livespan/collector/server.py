@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,7 +40,6 @@ from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
-from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Room
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock, SystemClock
@@ -254,9 +252,8 @@ class Collector:
     def _add_services(self, target: str) -> None:
         """Make the server, and hang in what it serves: our own services first, then those of higher layers."""
         settings = self._settings
-        self._server = grpc_server(
-            settings.max_message_bytes, self.guard.token, self._refusing(RefusalReason.UNAUTHENTICATED)
-        )
+        refusals = self._intake.counts.refusals
+        self._server = grpc_server(settings.max_message_bytes, self.guard.token, refusals.unauthenticated)
         limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
         engine = QueryEngine(self._publisher, limits)
         self._context = Context(
@@ -276,9 +273,7 @@ class Collector:
             activity=self._touch,
             serves_http=bool(self.http_address),
         )
-        self._receiver = Receiver(
-            self._intake, Room(settings.queue_bytes, self._refusing(RefusalReason.NO_ROOM)), self._touch
-        )
+        self._receiver = Receiver(self._intake, Room(settings.queue_bytes, refusals.no_room), self._touch)
         add_trace_service(self._server, self._receiver)
         query = add_query_service(
             self._server,
@@ -358,7 +353,7 @@ class Collector:
         from livespan.collector.otlp_http import other_routes, trace_route
         from livespan.collector.probes import probe_routes
 
-        self._http = HttpServer(self.http_address, self.guard, self._refusing(RefusalReason.UNAUTHENTICATED))
+        self._http = HttpServer(self.http_address, self.guard, self._intake.counts.refusals.unauthenticated)
         self.http_address = self._http.address
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
         probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
@@ -375,9 +370,6 @@ class Collector:
                 saying.result(self._settings.drain_s)
             self._faults("lease.snapshot")
         self._log.recycle(upto)
-
-    def _refusing(self, reason: RefusalReason) -> Callable[[], None]:
-        return partial(self._intake.counts.refusals.add, reason)
 
     def _touch(self) -> None:
         self._active_s = time.monotonic()
