@@ -27,6 +27,7 @@ def main(url: str, compression: str) -> None:
     tracer = provider.get_tracer("send")
     with tracer.start_as_current_span("invoke_agent writer") as root:
         root.set_attribute("gen_ai.operation.name", "invoke_agent")
+        root.set_attribute("livespan.state", b"\x00\xff\xfe\x01")
         for number in range(3):
             start_ns = (1_767_225_600_000 + number) * 1_000_000
             child = tracer.start_span(f"chat {number}", start_time=start_ns)

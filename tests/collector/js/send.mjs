@@ -22,6 +22,9 @@ const provider = new BasicTracerProvider({
 const tracer = provider.getTracer("send");
 const root = tracer.startSpan("invoke_agent writer");
 root.setAttribute("gen_ai.operation.name", "invoke_agent");
+// This SDK drops bytes, so a state goes as text.
+root.setAttribute("livespan.state", Buffer.from([0, 255, 254, 1]).toString("base64"));
+root.setAttribute("livespan.state.encoding", "base64");
 const inside = trace.setSpan(context.active(), root);
 for (let number = 0; number < 3; number += 1) {
   const child = tracer.startSpan(`chat ${number}`, { startTime: new Date(1_767_225_600_000 + number) }, inside);
