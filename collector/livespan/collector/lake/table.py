@@ -9,7 +9,7 @@ and done here. One process writes (the home's lock); others may read, and may co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,8 @@ from livespan.collector.disk import Disk
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
 from livespan.collector.lake.parquet import sync_new_file
-from livespan.collector.lake.schema import FORMAT_VERSION
+from livespan.collector.lake.schema import FORMAT_VERSION, NODES
+from livespan.collector.lake.seals import Sealed, Seals
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Conflict, Damaged, InvalidInput, Unavailable
 
@@ -36,11 +37,14 @@ _QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expire
 
 @dataclass(frozen=True, slots=True)
 class LakeFile:
-    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known."""
+    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known; `sealed` is what
+    was known of it when it was published.
+    """
 
     path: Path
     first_run: str | None
     last_run: str | None
+    sealed: Sealed | None = field(default=None, compare=False)
 
     def may_hold(self, run_id: str) -> bool:
         """Return whether rows of this run may be in the file."""
@@ -56,8 +60,9 @@ def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Ta
         Damaged: it cannot be read. InvalidInput: a newer Livespan wrote it. OSError: the disk refused.
     """
     try:
+        seals = Seals(folder, disk, digests=schema is NODES)
         mend(folder, disk)
-        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk))
+        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk), seals)
         remove_unnamed(folder, frozenset(file.path.name for file in table.files), disk)
     except DeltaError as error:
         raise Damaged(
@@ -94,12 +99,15 @@ def _load(folder: Path, schema: ArrowSchema, disk: Disk) -> DeltaTable:
 class Table:
     """An open table; one thread at a time, but `files` and `watermark` may be read by any."""
 
-    def __init__(self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable) -> None:
+    def __init__(
+        self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable, seals: Seals
+    ) -> None:
         self.folder = folder
         self._schema = schema
         self._app = f"livespan:{log_id}"
         self._disk = disk
         self._delta = delta
+        self._seals = seals
         # Whoever died here may not have come to sync its last commit.
         self._synced = delta.version() - 1
         self._known = -1
@@ -184,9 +192,17 @@ class Table:
         self._synced = version
         if version == self._known:
             return
-        self._known = version
         self.watermark = self._delta.transaction_version(self._app) or 0
-        self.files = self._live_files()
+        files = self._live_files()
+        self._seal(version, files)
+        self.files = tuple(replace(file, sealed=self._seals.files.get(file.path.name)) for file in files)
+        self._known = version
+
+    def _seal(self, version: int, files: tuple[LakeFile, ...]) -> None:
+        """Seal the commits since the last one that was; of a table that had no seals, its last one with all files."""
+        for each in range(max(self._known, version - 1) + 1, version + 1):
+            if each not in self._seals and commit_path(self.folder, each).exists():
+                self._seals.add(each, [file.path for file in files])
 
     def _live_files(self) -> tuple[LakeFile, ...]:
         paths = [Path(uri) for uri in self._delta.file_uris()]
@@ -202,6 +218,7 @@ class Table:
         log = self.folder / LOG_FOLDER
         for path in (log / f"{self._delta.version():020}.checkpoint.parquet", log / "_last_checkpoint"):
             sync_new_file(path, self._disk)
+        self._seals.add(self._delta.version(), [file.path for file in self.files], base=True)
         self._delta.cleanup_metadata()
 
     def _unavailable(self, error: Exception) -> Unavailable:

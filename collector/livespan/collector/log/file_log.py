@@ -212,7 +212,7 @@ class FileLog:
                 self._unpin(segment)
 
     def reader(self) -> SegmentReader:
-        return SegmentReader(self._pin, self._unpin)
+        return SegmentReader(self._pin, self._unpin, self._met_damaged)
 
     def recyclable(self, below_seq: int) -> int:
         """Return the `log_seq` below which `recycle(below_seq)` would let records go now, 0 where it would free
@@ -237,6 +237,22 @@ class FileLog:
                 freed += 1
                 self._recycled += 1
         return freed
+
+    def go_on_above(self, seq: int) -> None:
+        """Give the next record a sequence above `seq`, up to which the lake accounts for this log: called before
+        anything is appended. Where the log ends below it has lost its end, and a sequence that was used again would be
+        taken for a record that is published.
+        """
+        with self._lock:
+            missing = seq + 1 - self._next_seq
+            if missing <= 0:
+                return
+            last = self._segments[-1] if self._segments else None
+            path, offset = (last.path, last.end_offset) if last else (self._maker.folder, 0)
+            damage = Damage(path, offset, 0, self._next_seq, missing)
+            self._damages.append(damage)
+            self._next_seq = seq + 1
+        self._notices.error("log ends below its lake", **damage_facts(damage))
 
     def close(self) -> None:
         with self._lock:
@@ -314,7 +330,12 @@ class FileLog:
     def _report(self, segment: Segment, index: int) -> None:
         offset = segment.offsets[index]
         end = segment.offsets[index + 1] if index + 1 < len(segment.offsets) else segment.end_offset
-        damage = Damage(segment.path, offset, end - offset, 0, 0)
+        self._note(Damage(segment.path, offset, end - offset, 0, 0))
+
+    def _met_damaged(self, segment: Segment, ref: FrameRef) -> None:
+        self._note(Damage(segment.path, ref.offset, frame_size(ref.length), 0, 0))
+
+    def _note(self, damage: Damage) -> None:
         with self._lock:
             if damage not in self._damages:
                 self._damages.append(damage)

@@ -1,0 +1,123 @@
+"""What a home consists of, byte by byte: each file of it, cut into regions of a kind.
+
+A file that is of no known kind raises: whoever adds one says here what it is, and so has it damaged, too.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from livespan.collector.log.frame import HEADER_SIZE, MAGIC, frame_size, read_header
+
+__all__ = ["Region", "UnknownFileError", "regions"]
+
+_FOOTER: Final = 8
+_SPOOL_HEADER: Final = 64
+
+
+class UnknownFileError(AssertionError):
+    """A home has a file that nobody has said the kind of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes `start..end` of a file; `free` where they mean nothing, so that damage to them is none."""
+
+    kind: str
+    path: Path
+    start: int
+    end: int
+    free: bool = False
+
+
+_Cut = Callable[[Path, bytes], Iterator[Region]]
+
+
+def _whole(kind: str, *, free: bool = False) -> _Cut:
+    def cut(path: Path, data: bytes) -> Iterator[Region]:
+        yield Region(kind, path, 0, len(data), free)
+
+    return cut
+
+
+def _parquet(kind: str) -> _Cut:
+    """Magic, pages, footer, its length and the magic again."""
+
+    def cut(path: Path, data: bytes) -> Iterator[Region]:
+        footer = len(data) - _FOOTER - int.from_bytes(data[-8:-4], "little")
+        yield Region(f"{kind}: magic", path, 0, 4)
+        yield Region(f"{kind}: pages", path, 4, footer)
+        yield Region(f"{kind}: footer", path, footer, len(data))
+
+    return cut
+
+
+def _log_segment(path: Path, data: bytes) -> Iterator[Region]:
+    at = 0
+    while data.startswith(MAGIC, at):
+        length = read_header(data, at).length
+        yield Region("log: frame header", path, at, at + HEADER_SIZE)
+        yield Region("log: frame payload", path, at + HEADER_SIZE, at + HEADER_SIZE + length)
+        at += frame_size(length)
+    yield Region("log: free room", path, at, len(data), free=True)
+
+
+def _spool_segment(path: Path, data: bytes) -> Iterator[Region]:
+    yield Region("spool: segment header", path, 0, _SPOOL_HEADER)
+    at = _SPOOL_HEADER
+    while at + 8 <= len(data) and (commit := int.from_bytes(data[at : at + 8], "little")):
+        end = at + 24 + (commit & 0xFFFFFFFF)
+        yield Region("spool: commit word", path, at, at + 8)
+        yield Region("spool: record", path, at + 8, end)
+        at = end + -end % 8
+    yield Region("spool: free room", path, at, len(data), free=True)
+
+
+_KINDS: Final[tuple[tuple[str, _Cut], ...]] = (
+    (r"collector\.lock|spool/drain\.lock|spool/[^/]+/lock", _whole("lock", free=True)),
+    (r"(collector|spool/drain)\.log", _whole("what a process printed", free=True)),
+    (r"collector\.addr", _whole("collector's address")),
+    (r"forward\.json", _whole("forwarder's cursor")),
+    (r"log/format\.json", _whole("log: format and uuid")),
+    (r"log/\d{10}-\d{10}\.seg", _log_segment),
+    (r"lake/views\.sql", _whole("lake: views.sql")),
+    (r"lake/nodes/part-[^/]+\.parquet", _parquet("lake: nodes")),
+    (r"lake/content/part-[^/]+\.parquet", _parquet("lake: content")),
+    (r"lake/\w+/_delta_log/\d{20}\.json", _whole("lake: Delta commit")),
+    (r"lake/\w+/_delta_log/\d{20}\.checkpoint\.parquet", _parquet("lake: Delta checkpoint")),
+    (r"lake/\w+/_delta_log/_last_checkpoint", _whole("lake: pointer to the Delta checkpoint")),
+    (
+        r"(collector|forward)\.tmp|lake/views\.sql\.new|lake/\w+/_\w+/\.[^/]+\.new|spool/\.id\.\w+\.tmp",
+        _whole("draft", free=True),
+    ),
+    (r"lake/\w+/_seals/\d{20}\.seal", _whole("lake: seal")),
+    (r"spool/control", _whole("spool: control", free=True)),
+    (r"spool/id", _whole("spool: id")),
+    (r"spool/[^/]+/ack", _whole("spool: watermark")),
+    (r"spool/[^/]+/meta\.json", _whole("spool: meta.json")),
+    (r"spool/[^/]+/\d{8}\.seg", _spool_segment),
+    (r"spool/refused/[^/]+", _whole("spool: refused record")),
+)
+
+
+def regions(home: Path) -> list[Region]:
+    """Return every byte of every regular file below a home, as regions that are not empty.
+
+    Raises:
+        UnknownFileError: there is a file of no known kind.
+    """
+    found: list[Region] = []
+    for path in sorted(home.rglob("*")):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            continue
+        name = str(path.relative_to(home))
+        cut = next((cut for pattern, cut in _KINDS if re.fullmatch(pattern, name)), None)
+        if cut is None:
+            raise UnknownFileError(f"what kind of file is {name}? Say so in {Path(__file__).name}")
+        found += [region for region in cut(path, path.read_bytes()) if region.end > region.start]
+    return found
