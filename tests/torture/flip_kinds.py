@@ -14,9 +14,10 @@ from typing import Final
 
 from livespan.collector.log.frame import HEADER_SIZE, MAGIC, frame_size, read_header
 
-__all__ = ["Region", "UnknownFileError", "regions"]
+__all__ = ["KINDS", "Region", "UnknownFileError", "regions"]
 
 _FOOTER: Final = 8
+_MAGIC: Final = 4
 _SPOOL_HEADER: Final = 64
 
 
@@ -35,6 +36,16 @@ class Region:
     free: bool = False
 
 
+KINDS: Final = frozenset({
+    "collector's address", "forwarder's cursor",
+    "lake: Delta checkpoint", "lake: Delta commit", "lake: older Delta commit", "lake: pointer to the Delta checkpoint",
+    "lake: content: footer and magic", "lake: content: pages", "lake: nodes: footer and magic", "lake: nodes: pages",
+    "lake: seal", "lake: views.sql",
+    "log: format and uuid", "log: frame header", "log: frame payload",
+    "spool: commit word", "spool: id", "spool: meta.json", "spool: record", "spool: segment header", "spool: watermark",
+})  # fmt: skip
+"""The kinds that bits are flipped in: all of which a byte means something."""
+
 _Cut = Callable[[Path, bytes], Iterator[Region]]
 
 
@@ -46,15 +57,26 @@ def _whole(kind: str, *, free: bool = False) -> _Cut:
 
 
 def _parquet(kind: str) -> _Cut:
-    """Magic, pages, footer, its length and the magic again."""
+    """Pages, and what says where they are: the magic at both ends, the footer and its length."""
 
     def cut(path: Path, data: bytes) -> Iterator[Region]:
         footer = len(data) - _FOOTER - int.from_bytes(data[-8:-4], "little")
-        yield Region(f"{kind}: magic", path, 0, 4)
-        yield Region(f"{kind}: pages", path, 4, footer)
-        yield Region(f"{kind}: footer", path, footer, len(data))
+        yield Region(f"{kind}: pages", path, _MAGIC, footer)
+        yield Region(f"{kind}: footer and magic", path, footer, len(data))
+        yield Region(f"{kind}: footer and magic", path, 0, _MAGIC)
 
     return cut
+
+
+def _commit(path: Path, data: bytes) -> Iterator[Region]:
+    """A commit behind the table's last checkpoint is history that nothing is read from."""
+    sealed = path.parent.with_name("_seals").joinpath(f"{path.stem}.seal").exists()
+    yield Region("lake: Delta commit" if sealed else "lake: older Delta commit", path, 0, len(data))
+
+
+def _watermark(path: Path, data: bytes) -> Iterator[Region]:
+    yield Region("spool: watermark", path, 0, 16)
+    yield Region("spool: free room", path, 16, len(data), free=True)
 
 
 def _log_segment(path: Path, data: bytes) -> Iterator[Region]:
@@ -88,8 +110,8 @@ _KINDS: Final[tuple[tuple[str, _Cut], ...]] = (
     (r"lake/views\.sql", _whole("lake: views.sql")),
     (r"lake/nodes/part-[^/]+\.parquet", _parquet("lake: nodes")),
     (r"lake/content/part-[^/]+\.parquet", _parquet("lake: content")),
-    (r"lake/\w+/_delta_log/\d{20}\.json", _whole("lake: Delta commit")),
-    (r"lake/\w+/_delta_log/\d{20}\.checkpoint\.parquet", _parquet("lake: Delta checkpoint")),
+    (r"lake/\w+/_delta_log/\d{20}\.json", _commit),
+    (r"lake/\w+/_delta_log/\d{20}\.checkpoint\.parquet", _whole("lake: Delta checkpoint")),
     (r"lake/\w+/_delta_log/_last_checkpoint", _whole("lake: pointer to the Delta checkpoint")),
     (
         r"(collector|forward)\.tmp|lake/views\.sql\.new|lake/\w+/_\w+/\.[^/]+\.new|spool/\.id\.\w+\.tmp",
@@ -98,7 +120,7 @@ _KINDS: Final[tuple[tuple[str, _Cut], ...]] = (
     (r"lake/\w+/_seals/\d{20}\.seal", _whole("lake: seal")),
     (r"spool/control", _whole("spool: control", free=True)),
     (r"spool/id", _whole("spool: id")),
-    (r"spool/[^/]+/ack", _whole("spool: watermark")),
+    (r"spool/[^/]+/ack", _watermark),
     (r"spool/[^/]+/meta\.json", _whole("spool: meta.json")),
     (r"spool/[^/]+/\d{8}\.seg", _spool_segment),
     (r"spool/refused/[^/]+", _whole("spool: refused record")),
