@@ -111,7 +111,7 @@ class _Trials:
             raise TrialError(refused)
         live = regions(living.home.root)
         self._truth = truth_of(living)
-        found = {region.kind for region in (*live, *regions(self._sound)) if not region.free}
+        found: frozenset[str] = frozenset(region.kind for region in (*live, *regions(self._sound)) if not region.free)
         if found != KINDS:
             raise TrialError(f"the home does not have what KINDS says: {sorted(found ^ KINDS)}")
 
@@ -156,7 +156,7 @@ class _Trial:
         self._said = ""
         self._healed = False
         self._good = region.path.read_bytes()
-        self._lost = _held_by(region, self._good)
+        self._lost: set[Row] = _held_by(region, self._good)
 
     def __str__(self) -> str:
         name = self._region.path.relative_to(self._living.home.root)
@@ -180,7 +180,7 @@ class _Trial:
         refused = living.start(0.2, forward=forward)
         if refused:
             self._check_refusal(refused)
-            self._lost = set()
+            self._lost.clear()
             path.write_bytes(self._good)
             if again := living.start(0.2, forward=forward):
                 raise TrialError(f"it does not start although the file was put back: {again[-1500:]}")
@@ -242,6 +242,7 @@ class _Trial:
                 self.problems.append(f"effects again: {told['tried']}")
             if told["refused"]:
                 self.outcomes["new run refused" if told["run"] == new else "old run refused"] += 1
+                self.outcomes[f"refused: {told['refused'].partition(':')[0]}"] += 1
                 if not told["refused"].rpartition(" | ")[2]:
                     self.problems.append(f"refused without a hint: {told['refused']}")
             elif told["run"] == new and len(told["tried"]) != STEPS:
