@@ -80,6 +80,7 @@ class Living:
         """Start a collector, which may forward to a backend that is away; return "" where it serves, else what it said
         when it left. One that a drain has started meanwhile has to go.
         """
+        said = ""
         for _ in range(_STARTS):
             self.stage.kill(("collector",), ())
             said = self._start(publish_s, forward)
