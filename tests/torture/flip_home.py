@@ -109,10 +109,12 @@ class Living:
         return address is not None and self.collector is not None and address.pid == self.collector.pid
 
     def said(self) -> str:
-        """Return everything that the collector has printed in this life."""
-        with suppress(FileNotFoundError):
-            return (self.stage.folder / "collector.err").read_text(errors="replace")
-        return ""
+        """Return what the collector has printed in this life, and any that a drain or an agent has started."""
+        said = ""
+        for path in (self.home.collector_output, self.stage.folder / "collector.err"):
+            with suppress(FileNotFoundError):
+                said += path.read_text(errors="replace")
+        return said
 
     def end(self, number: signal.Signals) -> None:
         """End the collector by a signal; by SIGTERM it publishes what it has."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from livespan.collector.log.frame import HEADER_SIZE, MAGIC, frame_size, read_header
+from livespan.collector.log.segment import parse_name
 
 __all__ = ["KINDS", "Region", "UnknownFileError", "regions"]
 
@@ -81,7 +82,10 @@ def _watermark(path: Path, data: bytes) -> Iterator[Region]:
 
 def _log_segment(path: Path, data: bytes) -> Iterator[Region]:
     at = 0
-    while data.startswith(MAGIC, at):
+    parsed = parse_name(path.name)
+    assert parsed is not None
+    # Frames of a former use are free room.
+    while data.startswith(MAGIC, at) and read_header(data, at).reuse == parsed[1]:
         length = read_header(data, at).length
         yield Region("log: frame header", path, at, at + HEADER_SIZE)
         yield Region("log: frame payload", path, at + HEADER_SIZE, at + HEADER_SIZE + length)

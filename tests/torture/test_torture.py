@@ -41,6 +41,7 @@ def test_a_full_disk_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert [on_a_full_disk(tmp_path / str(seed), seed) for seed in range(1, TIMES)] == [""] * (TIMES - 1)
 
 
+@pytest.mark.timeout(1800)
 def test_a_bit_flipped_in_any_kind_of_file_is_reported_and_harms_nothing_else(tmp_path: Path) -> None:
     report = flip_each_kind(tmp_path, TIMES, seed=1)
     assert report.problems == []
