@@ -25,6 +25,8 @@ _PACKAGES: Final = (
     "deltalake",
     "langgraph-checkpoint-sqlite",
 )
+_NOT_CODE: Final = (":(top,exclude)benchmarks/results", ":(top,exclude)tests/torture/results")
+"""A run writes its own results there."""
 
 
 def describe(folder: Path) -> dict[str, str]:
@@ -53,7 +55,7 @@ def commit(folder: Path) -> str:
     """Return the commit, with a mark where the tree differs from it; "" outside of a repository."""
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *_NOT_CODE)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{head} and changes" if changed else head

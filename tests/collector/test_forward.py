@@ -406,3 +406,17 @@ def forwarding(folder: Path, backend: GrpcBackend) -> Forwarder:
 def as_tee(seq: int, *spans: Any) -> tuple[Request, int, int, int]:
     payload = request(*spans)
     return Request(payload), len(payload), seq, len(spans)
+
+
+def test_a_cursor_with_a_flipped_bit_never_skips_what_was_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "forward.json"
+    ServedUpTo(path, "http://b", "log").write(1234)
+    good = path.read_bytes()
+    assert ServedUpTo(path, "http://b", "log").read() == 1234
+    for at in range(8 * len(good)):
+        data = bytearray(good)
+        data[at // 8] ^= 1 << at % 8
+        path.write_bytes(data)
+        assert ServedUpTo(path, "http://b", "log").read() in (0, 1234), bytes(data)
+    path.write_bytes(b'{"target":"http://b","log":"log","seq":7}')  # from before there were sums
+    assert ServedUpTo(path, "http://b", "log").read() == 7

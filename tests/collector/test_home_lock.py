@@ -83,3 +83,28 @@ def test_a_socket_folder_that_others_may_enter_is_refused(tmp_path: Path) -> Non
     with pytest.raises(Unavailable, match="not ours alone") as refused:
         socket_path(Home(tmp_path / ("d" * 100)), tmp_path)
     assert "chmod 700" in refused.value.hint
+
+
+def test_an_address_that_was_damaged_or_taken_away_is_written_again_until_it_is_withdrawn(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = HomeLock(home)
+    lock.acquire()
+    lock.announce("unix:/somewhere", "")
+    good = home.address.read_bytes()
+    lock.keep_announced()
+    assert caplog.records == []
+    damaged = bytearray(good)
+    damaged[5] ^= 0x80
+    home.address.write_bytes(damaged)
+    assert read_address(home) is None
+    lock.keep_announced()
+    assert home.address.read_bytes() == good
+    assert [record.message for record in caplog.records] == ["address damaged"]
+    home.address.unlink()
+    lock.keep_announced()
+    assert home.address.read_bytes() == good
+    lock.withdraw()
+    lock.keep_announced()
+    assert not home.address.exists()
+    lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from tests.power_cut import RecordingDisk
@@ -230,10 +231,99 @@ def test_a_log_whose_format_file_is_gone_is_not_taken_for_a_new_one(tmp_path: Pa
     log = open_log(folder, segment_bytes=4096)
     log.append([Entry(b"x", 1)])
     log.close()
-    (folder / "format.json").unlink()
+    path = folder / "format.json"
+    good = path.read_bytes()
+    path.unlink()
 
-    with pytest.raises(Damaged, match="segments are there"):
+    log = open_log(folder, segment_bytes=4096)
+    assert [(each.path, each.offset) for each in log.report.damages] == [(path, 0)]
+    assert payloads(log) == [b"x"]
+    assert path.read_bytes() == good
+    log.close()
+
+
+@pytest.mark.parametrize("damage", [(b"livespan-log", b"livespan-lof"), (b'"uuid"', b'"uuie"'), (b"{", b"\xfb")])
+def test_a_damaged_format_file_is_made_anew_from_the_frames_and_reported(
+    tmp_path: Path, damage: tuple[bytes, bytes]
+) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    log.append([Entry(b"x", 1)])
+    log.close()
+    path = folder / "format.json"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(*damage))
+
+    log = open_log(folder, segment_bytes=4096)
+    assert [each.path for each in log.report.damages] == [path]
+    assert payloads(log) == [b"x"]
+    assert path.read_bytes() == good
+    log.close()
+
+
+def test_a_uuid_that_no_frame_carries_makes_no_spares_of_the_segments(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    log.append([Entry(b"x", 1)])
+    uuid = log.uuid
+    log.close()
+    path = folder / "format.json"
+    path.write_bytes(path.read_bytes().replace(str(uuid).encode(), str(UUID(int=uuid.int ^ 1)).encode()))
+
+    log = open_log(folder, segment_bytes=4096)
+    assert (log.uuid, payloads(log)) == (uuid, [b"x"])
+    assert [each.path for each in log.report.damages] == [path]
+    log.close()
+
+
+def test_a_format_file_that_is_damaged_where_no_frame_tells_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    log.append([Entry(b"x", 1)])
+    log.close()
+    for segment in folder.glob("*.seg"):
+        segment.write_bytes(bytes(4096))
+    (folder / "format.json").write_bytes(b"{")
+
+    with pytest.raises(Damaged, match="does not describe a log"):
         open_log(folder, segment_bytes=4096)
+
+
+def test_a_log_that_has_lost_its_end_goes_on_above_what_is_published(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    log.append([Entry(b"one", 1)])
+    [lost] = log.append([Entry(b"two", 2)])
+    log.close()
+    [segment] = [path for path in folder.glob("*.seg") if any(path.read_bytes())]
+    data = bytearray(segment.read_bytes())
+    data[lost.ref.offset + 57] ^= 1
+    segment.write_bytes(data)
+
+    log = open_log(folder, segment_bytes=4096)
+    assert log.report.cut == (f"{segment}@{lost.ref.offset}",)
+    log.go_on_above(3)
+    assert [(each.first_seq, each.missing_records) for each in log.damages] == [(2, 2)]
+    assert log.append([Entry(b"three", 1)])[0].first_seq == 4
+    log.go_on_above(3)
+    log.close()
+    log = open_log(folder, segment_bytes=4096)
+    assert payloads(log) == [b"one", b"three"]
+    log.close()
+
+
+def test_a_reader_that_meets_a_damaged_frame_tells_the_log(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=4096)
+    [appended] = log.append([Entry(b"x" * 100, 1)])
+    [segment] = [path for path in (tmp_path / "log").glob("*.seg") if any(path.read_bytes())]
+    with segment.open("r+b") as file:
+        file.seek(80)
+        file.write(b"y")
+    for _ in range(2):
+        with log.reader() as reader, pytest.raises(Damaged):
+            reader.read(appended.ref)
+    assert [(each.path, each.offset) for each in log.damages] == [(segment, 0)]
+    log.close()
 
 
 def test_a_log_of_a_newer_livespan_is_refused(tmp_path: Path) -> None:

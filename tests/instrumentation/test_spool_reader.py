@@ -156,6 +156,23 @@ def test_the_watermark_never_goes_back(spool: Path) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("at", [0, 3, 8, 12])
+def test_a_damaged_watermark_is_not_believed_and_all_is_sent_again(spool: Path, at: int) -> None:
+    writer = new_writer(spool)
+    writer.append(b"one", b"", kind=1)
+    folder = folder_of(writer)
+    [entry] = folder.entries()
+    assert folder.advance(entry.end)
+    assert folder.watermark() == entry.end
+    path = folder.path / "ack"
+    byte = path.read_bytes()[at] ^ 0x40
+    damage(path, at, bytes([byte]))
+    assert folder.watermark() == START
+    assert folder.advance(entry.end), "the next acknowledgement mends it"
+    assert folder.watermark() == entry.end
+    folder.close()
+
+
 def test_only_sealed_and_acknowledged_segments_of_the_living_are_removed(spool: Path) -> None:
     writer = new_writer(spool)
     folder = folder_of(writer)

@@ -21,11 +21,15 @@ from typing import Final
 import duckdb
 from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError
 
-__all__ = ["SoakReport", "soak"]
+__all__ = ["SoakReport", "faults_of", "soak"]
 
 _KILL_EVERY_S: Final = 20.0
 _FIRST_KILLS_S: Final = (3.0, 7.0, 11.0)
 _LOOK_S: Final = 0.25
+_LEAST_RATE: Final = 400
+"""Nodes a second: of the 500 that are asked for, what a busy machine must manage."""
+_MOST_LOG_MB: Final = 512
+_LONG_S: Final = 60.0
 _SHAPE: Final = CollectorShape(segment_bytes=64 << 20, publish_s=5.0, alone=True)
 
 
@@ -73,6 +77,23 @@ def soak(folder: Path, seconds: float, rate: float) -> SoakReport:
     finally:
         stage.close()
     return report
+
+
+def faults_of(report: SoakReport) -> list[str]:
+    """Return what is wrong with a soak: records, pace, kills, and, where it was long enough to tell, memory."""
+    faults: list[str] = []
+    if report.missing or report.doubled:
+        faults.append(f"{report.missing} missing, {report.doubled} doubled")
+    if report.nodes < _LEAST_RATE * report.seconds:
+        faults.append(f"{report.nodes} nodes in {report.seconds} s")
+    if report.kills < len(_FIRST_KILLS_S):
+        faults.append(f"{report.kills} kills")
+    if report.log_mb > _MOST_LOG_MB:
+        faults.append(f"the log took {report.log_mb} MB")
+    if report.seconds >= _LONG_S:
+        early, late = report.early_mb, report.late_mb
+        faults += [f"{role}: {early[role]} MB, then {late[role]}" for role in early if late[role] > 1.1 * early[role]]
+    return faults
 
 
 def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report: SoakReport) -> None:
@@ -140,7 +161,7 @@ def main() -> int:
     """Soak for as long as told: `python -m tests.torture.soak SECONDS RATE FOLDER`."""
     report = soak(Path(sys.argv[3]), float(sys.argv[1]), float(sys.argv[2]))
     print(report)
-    return 1 if report.missing or report.doubled else 0
+    return 1 if faults_of(report) else 0
 
 
 if __name__ == "__main__":

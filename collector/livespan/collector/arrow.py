@@ -116,13 +116,13 @@ def create_parquet(path: Path, schema: ArrowSchema, options: Mapping[str, object
     return cast("ParquetFile", _pq.ParquetWriter(str(path), schema, **options))
 
 
-def read_parquet(path: Path) -> ArrowTable:
-    """Read a whole file.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> ArrowTable:
+    """Read a file, whole or some columns of it.
 
     Raises:
         OSError, ValueError: it is no sound Parquet file (pyarrow's errors derive from these).
     """
-    return cast("ArrowTable", _pq.ParquetFile(str(path)).read())
+    return cast("ArrowTable", _pq.ParquetFile(str(path)).read(columns=columns and list(columns)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ import fcntl
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import xxhash
 
+from livespan.collector.difference import first_difference
+from livespan.collector.notices import Notices
 from livespan.proto.errors import HomeHeld, InvalidInput, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.process import this_process
@@ -29,6 +32,8 @@ class HomeLock:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._announced = b""
+        self._notices = Notices("collector")
         self._descriptor = -1  # O_CLOEXEC, and the collector forks nobody: the lock ends with this process
 
     def acquire(self) -> None:
@@ -70,15 +75,31 @@ class HomeLock:
         address = Address(
             me.pid, me.start_time_ticks, me.boot_id, me.pid_namespace, me.host, PROTOCOL_VERSION, target, grpc, http
         )
-        draft = self._home.address.with_suffix(".tmp")
-        draft.write_bytes(msgspec.json.encode(address))
-        draft.replace(self._home.address)
+        self._announced = msgspec.json.encode(address)
+        self._write_address()
+
+    def keep_announced(self) -> None:
+        """Write the address again where it is not what was announced: nobody new would find us."""
+        try:
+            found = self._home.address.read_bytes()
+        except OSError:
+            found = b""
+        if self._announced and found != self._announced:
+            at, path = first_difference(found, self._announced), str(self._home.address)
+            self._notices.error("address damaged", path=path, offset=at, hint="It was written again.")
+            with suppress(OSError):  # it is tried again in a second
+                self._write_address()
 
     def withdraw(self) -> None:
         """Take the address back: from now on nobody new finds us."""
-        address = read_address(self._home)
-        if address is not None and address.pid == os.getpid():
+        announced, self._announced = self._announced, b""
+        if announced:
             self._home.address.unlink(missing_ok=True)
+
+    def _write_address(self) -> None:
+        draft = self._home.address.with_suffix(".tmp")
+        draft.write_bytes(self._announced)
+        draft.replace(self._home.address)
 
     def release(self) -> None:
         """Let go of the home."""

@@ -57,6 +57,10 @@ _FORWARD_END_S: Final = 3.0
 _SPARES_KEPT: Final = 4
 """As many segments as a busy log goes through between two publications: what is removed must be made again, and with
 two kept that was a tenth of all that a flood of 50 KB nodes cost the processor."""
+_CUT: Final = (
+    "A frame that is not whole ended the log: it was never acknowledged, or the disk damaged it; the two cannot be "
+    "told apart."
+)
 _SERVICES: Final = "livespan.services"
 
 
@@ -139,6 +143,7 @@ class Collector:
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
             if self._log.failure is not None:
                 raise self._log.failure
+            self._lock.keep_announced()
             if self._is_idle():
                 return
 
@@ -220,6 +225,9 @@ class Collector:
         self._opened.append(log.close)
         for damage in log.report.damages:
             self._notices.error("segment damaged", **damage_facts(damage))
+        for place in log.report.cut:
+            path, _, offset = place.rpartition("@")
+            self._notices.warning("log tail cut", path=path, offset=int(offset), hint=_CUT)
         self._hot = HotTier(settings.hot_bytes, settings.publish_records, faults=self._faults)
         self._reader = LakeReader()
         self._opened.append(self._reader.close)
@@ -238,6 +246,7 @@ class Collector:
             disk=self._disk,
             faults=self._faults,
         )
+        log.go_on_above(self._publisher.accounted)
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)
         self._opened.append(self._committer.close)
         self._forwarder: Forwarder | None = None

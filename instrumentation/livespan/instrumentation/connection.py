@@ -6,6 +6,7 @@ Shared by all runs that the process opens there.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from livespan.instrumentation.drain_process import ensure_drain
 from livespan.instrumentation.settings import AgentSettings
 from livespan.instrumentation.spool import Spool
 from livespan.proto.clock import random_hex
-from livespan.proto.errors import Unavailable
+from livespan.proto.errors import Damaged, Unavailable
 from livespan.proto.rendezvous import ensure
 
 __all__ = ["Connection", "connection"]
@@ -27,6 +28,7 @@ _HOME_FACTOR: Final = 4
 
 _connections: dict[tuple[Path, str], Connection] = {}
 _lock = threading.Lock()
+_SPOOL_ID: Final = re.compile(rb"[0-9a-f]{16}")
 
 
 class Connection:
@@ -102,15 +104,28 @@ def connection(settings: AgentSettings) -> Connection:
 def _spool_id(spool: Path) -> str:
     """Return the id that tells this spool from another one at the same place, as a new pod would have."""
     path = spool / "id"
+    fresh = random_hex(8)
+    draft = spool / f".id.{fresh}.tmp"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
+        if not path.exists():
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, fresh.encode())
+            finally:
+                os.close(descriptor)
+            try:
+                os.link(draft, path)  # whole or not at all, and never over another's
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(draft)
+        found = path.read_bytes().strip()
     except OSError as error:
         raise Unavailable(f"the spool cannot be written to ({error.strerror})", subject=str(path)) from error
-    try:
-        fresh = random_hex(8)
-        os.write(descriptor, fresh.encode())
-    finally:
-        os.close(descriptor)
-    return fresh
+    if found and not _SPOOL_ID.fullmatch(found):
+        raise Damaged(
+            "the spool's id is not as it was written",
+            subject=f"{path}@0",
+            hint="Remove the file: the next run makes another, and the spool is taken for a new one.",
+        )
+    return found.decode()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from livespan.instrumentation.spool import WriterFolder, list_writers
-from livespan.instrumentation.spool.layout import ACK, ACK_BYTES, HEADER_BYTES, Position
+from livespan.instrumentation.spool.layout import ACK, ACK_BYTES, HEADER_BYTES, Position, read_watermark
 from livespan.instrumentation.spool.segment_reader import SegmentReader
 from livespan.proto.errors import Damaged, LivespanError, NotFound
 from livespan.proto.home import Home
@@ -21,7 +21,7 @@ from livespan.proto.verified import Fault, Verified
 __all__ = ["verify"]
 
 _READ_ON: Final = "The other records are read and sent; what is damaged here is lost if it was not acknowledged."
-_WATERMARK: Final = "Records that were not sent may be taken for sent: keep a copy of the folder before anything runs."
+_WATERMARK: Final = "All that its segments hold is sent again, which does no harm."
 
 
 @dataclass(slots=True)
@@ -90,9 +90,11 @@ def _watermark(path: Path) -> Position:
         raise Damaged("the watermark is missing", subject=str(path), hint=_WATERMARK) from error
     except OSError as error:
         raise Damaged(f"the watermark cannot be read ({error.strerror})", subject=str(path)) from error
-    if len(data) != ACK_BYTES or any(data[8:]):
+    told = len(data) == ACK_BYTES and read_watermark(memoryview(data).cast("Q"))
+    word = Position.unpack(int.from_bytes(data[:8], "little"))
+    if told != word or any(data[16:]):
         raise Damaged("the watermark's page is not as it is written", subject=f"{path}@0", hint=_WATERMARK)
-    return Position.unpack(int.from_bytes(data[:8], "little"))
+    return word
 
 
 def _read_segment(segment: SegmentReader, watermark: Position, reading: _Reading) -> None:

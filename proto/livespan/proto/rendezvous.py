@@ -63,7 +63,7 @@ def read_address(home: Home) -> Address | None:
     """Return what `collector.addr` says, true or stale; None where there is none or it cannot be read."""
     try:
         return msgspec.json.decode(home.address.read_bytes(), type=Address)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -112,7 +112,7 @@ class Compaction:
         """Merge once, and sweep; return whether anything was merged.
 
         Raises:
-                OSError, Unavailable: the disk, a table or the merge refused; the table is as it was, or as it is to be.
+            OSError, Unavailable: the disk, a table or the merge refused; the table is as it was, or as it is to be.
         """
         done = False
         for table in self._tables:
@@ -164,7 +164,9 @@ class Compaction:
 
     def _written(self, table: Table, sources: Sequence[LakeFile], target: Path) -> Merged | None:
         """Have a process write the merged file, and return what it says; None where the end came before."""
-        asked = Merge(table.folder.name, [str(file.path) for file in sources], str(target), str(self._spill))
+        paths = [str(file.path) for file in sources]
+        digests = [file.sealed.digest if file.sealed is not None else None for file in sources]
+        asked = Merge(table.folder.name, paths, digests, str(target), str(self._spill))
         child = subprocess.Popen(
             [sys.executable, "-m", "livespan.collector.lake.merging"],
             stdin=subprocess.PIPE,

@@ -89,7 +89,7 @@ def _is_json(path: Path) -> bool:
     try:
         for line in lines:
             msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return bool(lines)
 

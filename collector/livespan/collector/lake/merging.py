@@ -1,6 +1,6 @@
 """A process that merges published files of a table into one: `python -m livespan.collector.lake.merging`.
 
-    Merge (a line of JSON on standard input) ─▶ read, each page against its checksum ─▶ sort ─▶ write ─▶ Merged
+    Merge (a line of JSON on standard input) ─▶ read, file and page against their checksums ─▶ sort ─▶ write ─▶ Merged
                                                 └─ the number of the source that is read, a line each
     standard input ends: so does the process, wherever it is
 
@@ -23,6 +23,7 @@ import duckdb
 import msgspec
 
 from livespan.collector.arrow import gathered, parquet_extent, verified_rows, verified_stream
+from livespan.collector.lake.file_digest import file_digest
 from livespan.collector.lake.parquet import content_file, nodes_file
 from livespan.collector.lake.schema import CONTENT, NODES
 
@@ -43,11 +44,13 @@ class Merge(msgspec.Struct, frozen=True):
         table: `nodes` or `content`.
         sources: paths, in the order of their watermarks.
         target: the path of the new file, which is not synced here.
+        digests: XXH3-64 of each source as it was published, None where that is not known.
         spill: a folder for what does not fit into memory.
     """
 
     table: str
     sources: list[str]
+    digests: list[int | None]
     target: str
     spill: str
 
@@ -69,6 +72,9 @@ def _merge(merge: Merge) -> Merged:
     sources = [Path(source) for source in merge.sources]
     for number, source in enumerate(sources):
         _say(number)  # before it is read: its footer may end this process
+        digest = merge.digests[number]
+        if digest is not None and file_digest(source) != digest:
+            return Merged(failure="it is not as it was published", damaged=str(source))
         try:
             for _ in verified_rows(source, NODES if merge.table == "nodes" else CONTENT):
                 pass

@@ -142,6 +142,11 @@ class Publisher:
         """The `log_seq` up to which records are published, open nodes apart."""
         return self._nodes.watermark
 
+    @property
+    def accounted(self) -> int:
+        """The `log_seq` up to which either table accounts for this log."""
+        return max(self._nodes.watermark, self._content.watermark)
+
     def snapshot(self) -> Snapshot:
         """Return what was recorded at this instant. Where a held end's started row is published, that record stands
         in `hot` beside
@@ -149,6 +154,7 @@ class Publisher:
         """
         snapshot = self._hot.snapshot()
         nodes = self._hot.files().nodes
+        self._reader.sound.check(nodes)
         starts = self._published_starts(snapshot.hot, nodes)
         return Snapshot(snapshot.nodes, snapshot.content, (*snapshot.hot, *starts))
 

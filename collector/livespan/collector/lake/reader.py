@@ -15,6 +15,7 @@ import duckdb
 
 from livespan.collector.lake.read_back import READ_COLUMNS
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
+from livespan.collector.lake.sound import SoundFiles
 from livespan.collector.lake.table import LakeFile
 from livespan.collector.lake.views import relation
 from livespan.proto.errors import Damaged
@@ -35,6 +36,7 @@ class LakeReader:
         self._threads = threads
         self._lock = threading.Lock()
         self._connection = self._opened()
+        self.sound = SoundFiles()
 
     def run_rows(self, files: Sequence[LakeFile], project: str, run_id: str, generation: int | None) -> list[Row]:
         """Return the rows of `nodes` of one run, in log order; of its newest generation where none is given.
@@ -45,10 +47,15 @@ class LakeReader:
         which = "" if generation is None else f" AND generation = {generation}"
         newest = "" if generation is not None else " QUALIFY generation = max(generation) OVER ()"
         where = f"project = {_text(project)} AND run_id = {_text(run_id)}{which}{newest} ORDER BY log_seq"
-        return self._nodes([file for file in files if file.may_hold(run_id)], where)
+        mine = [file for file in files if file.may_hold(run_id)]
+        self.sound.check(mine, run_id)
+        return self._nodes([file for file in mine if self.sound.is_sound(file)], where)
 
     def started_rows(self, files: Sequence[LakeFile], nodes: Iterable[tuple[bytes, bytes]]) -> list[Row]:
-        """Return the started rows of nodes, given as (trace id, node id)."""
+        """Return the started rows of nodes, given as (trace id, node id). A damaged file is passed over, so that what
+        others hold can still be published.
+        """
+        files = [file for file in files if self.sound.is_sound(file)]
         wanted = sorted({(trace.hex(), node.hex()) for trace, node in nodes})
         rows: list[Row] = []
         for first in range(0, len(wanted), _AT_ONCE):

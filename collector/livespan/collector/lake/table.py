@@ -10,9 +10,8 @@ files by one commit (replacement.py) that leaves the watermark as it is.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +27,8 @@ from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, 
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
 from livespan.collector.lake.replacement import Replacement, write_replacement
-from livespan.collector.lake.schema import FORMAT_VERSION
+from livespan.collector.lake.schema import FORMAT_VERSION, NODES
+from livespan.collector.lake.seals import Sealed, Seals
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Conflict, Damaged, InvalidInput, Unavailable
 
@@ -41,12 +41,15 @@ _QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expire
 
 @dataclass(frozen=True, slots=True)
 class LakeFile:
-    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known; so is `rows`."""
+    """A published file. `first_run` and `last_run` bound its run ids, None where that is not known; so is `rows`.
+    `sealed` is what was known of it when it was published.
+    """
 
     path: Path
     first_run: str | None
     last_run: str | None
     rows: int | None = None
+    sealed: Sealed | None = field(default=None, compare=False)
 
     def may_hold(self, run_id: str) -> bool:
         """Return whether rows of this run may be in the file."""
@@ -62,8 +65,9 @@ def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Ta
         Damaged: it cannot be read. InvalidInput: a newer Livespan wrote it. OSError: the disk refused.
     """
     try:
+        seals = Seals(folder, disk, digests=schema is NODES)
         mend(folder, disk)
-        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk))
+        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk), seals)
         live = frozenset(file.path.name for file in table.files)
         remove_unnamed(folder, live, disk)
         table.removed.find(live)
@@ -107,12 +111,15 @@ def _load(folder: Path, schema: ArrowSchema, disk: Disk) -> DeltaTable:
 class Table:
     """An open table; one thread at a time, but `files` and `watermark` may be read by any."""
 
-    def __init__(self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable) -> None:
+    def __init__(
+        self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable, seals: Seals
+    ) -> None:
         self.folder = folder
         self._schema = schema
         self._app = f"livespan:{log_id}"
         self._disk = disk
         self._delta = delta
+        self._seals = seals
         # Whoever died here may not have come to sync its last commit.
         self._synced = delta.version() - 1
         self._known = -1
@@ -163,7 +170,7 @@ class Table:
                 subject=str(self.folder),
                 hint="Two collectors share a lake, or the log was replaced by an older copy of itself.",
             )
-        file = dataclasses.replace(file, rows=rows)
+        file = replace(file, rows=rows)
         action = AddAction(file.path.name, file.path.stat().st_size, {}, now_ns // 1_000_000, True, _stats(file))
         try:
             self._delta.create_write_transaction(
@@ -219,9 +226,17 @@ class Table:
         self._synced = version
         if version == self._known:
             return
-        self._known = version
         self.watermark = self._delta.transaction_version(self._app) or 0
-        self.files = self._live_files()
+        files = self._live_files()
+        self._seal(version, files)
+        self.files = tuple(replace(file, sealed=self._seals.files.get(file.path.name)) for file in files)
+        self._known = version
+
+    def _seal(self, version: int, files: tuple[LakeFile, ...]) -> None:
+        """Seal the commits since the last one that was; of a table that had no seals, its last one with all files."""
+        for each in range(max(self._known, version - 1) + 1, version + 1):
+            if each not in self._seals and commit_path(self.folder, each).exists():
+                self._seals.add(each, [file.path for file in files])
 
     def _live_files(self) -> tuple[LakeFile, ...]:
         paths = [Path(uri) for uri in self._delta.file_uris()]
@@ -240,6 +255,7 @@ class Table:
         log = self.folder / LOG_FOLDER
         for path in (log / f"{self._delta.version():020}.checkpoint.parquet", log / "_last_checkpoint"):
             sync_new_file(path, self._disk)
+        self._seals.add(self._delta.version(), [file.path for file in self.files], base=True)
         self._delta.cleanup_metadata()
 
     def _unavailable(self, error: Exception) -> Unavailable:

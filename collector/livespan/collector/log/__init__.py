@@ -20,7 +20,7 @@ from livespan.collector.log.committer import (
     call_each,
     deliver_in,
 )
-from livespan.collector.log.file_log import FileLog, LogStats, damage_facts, open_log
+from livespan.collector.log.file_log import FileLog, LogStats, open_log
 from livespan.collector.log.opening import OpenReport
 from livespan.collector.log.protocol import (
     Appended,
@@ -34,6 +34,7 @@ from livespan.collector.log.protocol import (
 )
 from livespan.collector.log.scan import Damage
 from livespan.collector.log.segment import LogProtections
+from livespan.collector.log.trouble import damage_facts
 
 __all__ = [
     "Admit",

@@ -15,7 +15,6 @@ be made, and poisons nothing.
 from __future__ import annotations
 
 import bisect
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,11 +32,12 @@ from livespan.collector.log.reader import SegmentReader
 from livespan.collector.log.scan import Damage
 from livespan.collector.log.segment import LogProtections, Segment
 from livespan.collector.log.spares import SegmentMaker, Spares
-from livespan.collector.notices import Fact, Notices
+from livespan.collector.log.trouble import closed, damage_facts, refused
+from livespan.collector.notices import Notices
 from livespan.proto.clock import random_uuid
-from livespan.proto.errors import Closed, Damaged, NotFound, Unavailable
+from livespan.proto.errors import Damaged, NotFound, Unavailable
 
-__all__ = ["FileLog", "LogStats", "damage_facts", "open_log"]
+__all__ = ["FileLog", "LogStats", "open_log"]
 
 _DEFAULT_SEGMENT_BYTES: Final = 64 << 20
 _BLOCK: Final = 4096
@@ -77,7 +77,7 @@ def open_log(
     try:
         opened = open_folder(folder, seam, segment_bytes, protection, new_uuid)
     except OSError as error:
-        raise _refused("the log cannot be opened", folder, error) from error
+        raise refused("the log cannot be opened", folder, error) from error
     maker = SegmentMaker(seam, folder, opened.uuid, protection, faults)
     spares = Spares(
         maker,
@@ -174,7 +174,7 @@ class FileLog:
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         if self._closed:
-            raise _closed(self._maker.folder)
+            raise closed(self._maker.folder)
         if self._poison is not None:
             raise self._poison
         placed = Placement(self._segments[-1] if self._segments else None, self._next_seq)
@@ -186,7 +186,7 @@ class FileLog:
                 placed.add(entry, size)
         except OSError as error:
             self._give_back(placed)
-            raise _refused("no segment can be made for new records", self._maker.folder, error) from error
+            raise refused("no segment can be made for new records", self._maker.folder, error) from error
         self._make_durable(placed)
         with self._lock:
             for write in placed.writes:
@@ -212,7 +212,7 @@ class FileLog:
                 self._unpin(segment)
 
     def reader(self) -> SegmentReader:
-        return SegmentReader(self._pin, self._unpin)
+        return SegmentReader(self._pin, self._unpin, self._met_damaged)
 
     def recyclable(self, below_seq: int) -> int:
         """Return the `log_seq` below which `recycle(below_seq)` would let records go now, 0 where it would free
@@ -233,10 +233,26 @@ class FileLog:
                 try:
                     self._free(segment)
                 except OSError as error:
-                    raise _refused("a segment cannot be recycled", segment.path, error) from error
+                    raise refused("a segment cannot be recycled", segment.path, error) from error
                 freed += 1
                 self._recycled += 1
         return freed
+
+    def go_on_above(self, seq: int) -> None:
+        """Give the next record a sequence above `seq`, up to which the lake accounts for this log: called before
+        anything is appended. Where the log ends below it has lost its end, and a sequence that was used again would be
+        taken for a record that is published.
+        """
+        with self._lock:
+            missing = seq + 1 - self._next_seq
+            if missing <= 0:
+                return
+            last = self._segments[-1] if self._segments else None
+            path, offset = (last.path, last.end_offset) if last else (self._maker.folder, 0)
+            damage = Damage(path, offset, 0, self._next_seq, missing)
+            self._damages.append(damage)
+            self._next_seq = seq + 1
+        self._notices.error("log ends below its lake", **damage_facts(damage))
 
     def close(self) -> None:
         with self._lock:
@@ -314,7 +330,12 @@ class FileLog:
     def _report(self, segment: Segment, index: int) -> None:
         offset = segment.offsets[index]
         end = segment.offsets[index + 1] if index + 1 < len(segment.offsets) else segment.end_offset
-        damage = Damage(segment.path, offset, end - offset, 0, 0)
+        self._note(Damage(segment.path, offset, end - offset, 0, 0))
+
+    def _met_damaged(self, segment: Segment, ref: FrameRef) -> None:
+        self._note(Damage(segment.path, ref.offset, frame_size(ref.length), 0, 0))
+
+    def _note(self, damage: Damage) -> None:
         with self._lock:
             if damage not in self._damages:
                 self._damages.append(damage)
@@ -372,28 +393,4 @@ class FileLog:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise _closed(self._maker.folder)
-
-
-def damage_facts(damage: Damage) -> dict[str, Fact]:
-    """Return a damage as the facts of a notice."""
-    return {
-        "path": str(damage.path),
-        "offset": damage.offset,
-        "size_bytes": damage.size_bytes,
-        "first_seq": damage.first_seq,
-        "missing_records": damage.missing_records,
-    }
-
-
-def _refused(what: str, path: Path, error: OSError) -> Unavailable:
-    hint = (
-        "Free space on its disk; the log goes on by itself."
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "Look at the disk (dmesg) and at who owns the folder."
-    )
-    return Unavailable(f"{what} ({error.strerror})", subject=str(path), hint=hint)
-
-
-def _closed(folder: Path) -> Closed:
-    return Closed("the log is closed", subject=str(folder))
+            raise closed(self._maker.folder)

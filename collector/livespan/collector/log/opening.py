@@ -17,12 +17,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
-import msgspec
-
-from livespan.collector.disk import Disk, write_all
+from livespan.collector.disk import Disk
+from livespan.collector.log.identity import read_or_write_format
 from livespan.collector.log.scan import Damage, SegmentScan, read_segment, scan_segment
 from livespan.collector.log.segment import (
     TEMPORARY_SUFFIX,
@@ -31,20 +29,8 @@ from livespan.collector.log.segment import (
     open_segment,
     parse_name,
 )
-from livespan.proto.errors import Damaged, InvalidInput
 
-__all__ = ["LOG_VERSION", "OpenReport", "Opened", "open_folder"]
-
-LOG_VERSION: Final = 1
-_FORMAT: Final = "livespan-log"
-_FORMAT_FILE: Final = "format.json"
-_HINT: Final = "Put format.json back from a copy; without it the segments cannot be told from another log's."
-
-
-class _Format(msgspec.Struct, frozen=True):
-    format: str
-    version: int
-    uuid: UUID
+__all__ = ["OpenReport", "Opened", "open_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +74,16 @@ def open_folder(
 
     Raises:
         OSError: the disk refused.
-        Damaged: segments are there, and the file that says whose they are is not, or cannot be
-            read.
-        InvalidInput: a newer Livespan made the log.
+        Damaged, InvalidInput: see `read_or_write_format`.
     """
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
         disk.sync_folder(folder.parent)
     names = sorted(os.listdir(folder))
-    uuid = _read_or_write_format(folder, names, disk, new_uuid)
+    damages: list[Damage] = []
+    uuid = read_or_write_format(folder, names, disk, new_uuid, damages)
     every: list[Segment] = []
     scans: dict[int, SegmentScan] = {}
-    damages: list[Damage] = []
     # One buffer for all segments: making 64 MiB of it costs three times as much as reading them.
     buffer = bytearray()
     for name in names:
@@ -169,36 +153,3 @@ def _in_rising_order(found: list[Segment], damages: list[Damage]) -> list[Segmen
 def _cut(segment: Segment, disk: Disk) -> str:
     segment.cut(disk)
     return f"{segment.path}@{segment.end_offset}"
-
-
-def _read_or_write_format(folder: Path, names: list[str], disk: Disk, new_uuid: Callable[[], UUID]) -> UUID:
-    path = folder / _FORMAT_FILE
-    if _FORMAT_FILE in names:
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=_Format)
-        except msgspec.DecodeError as error:
-            raise Damaged(f"it does not describe a log ({error})", subject=str(path), hint=_HINT) from error
-        if found.format != _FORMAT or found.version > LOG_VERSION:
-            raise InvalidInput(
-                f"its format is {found.format} {found.version}, newer than {_FORMAT} {LOG_VERSION}",
-                subject=str(path),
-                hint="Use the Livespan that made it, or a newer one.",
-            )
-        return found.uuid
-    if any(parse_name(name) for name in names):
-        raise Damaged(
-            "segments are there, and the file that says whose they are is not",
-            subject=str(path),
-            hint=_HINT,
-        )
-    made = _Format(_FORMAT, LOG_VERSION, new_uuid())
-    temporary = folder / (_FORMAT_FILE + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(disk, fd, temporary, [msgspec.json.encode(made) + b"\n"], 0)
-        disk.sync_file(fd, temporary)
-    finally:
-        os.close(fd)
-    # Durable with the folder, which is synced before the log is used.
-    disk.replace(temporary, path)
-    return made.uuid

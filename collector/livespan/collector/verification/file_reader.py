@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import msgspec
 
 __all__ = ["Broken", "FileReader"]
+
+_MAGIC: Final = b"PAR1"
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -75,6 +78,9 @@ def _read(path: Path) -> Iterator[Broken]:
     from livespan.collector.arrow import row_groups
 
     try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                yield Broken("it does not begin as a Parquet file does", 0)
         for group in row_groups(path):
             if group.rows is None:
                 yield Broken(group.failure, group.offset)

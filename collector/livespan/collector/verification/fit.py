@@ -75,7 +75,7 @@ def _log_id(home: Home) -> str:
     """Return the log's uuid, "" where it cannot be told."""
     try:
         told = msgspec.json.decode((home.log / "format.json").read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return ""
     return str(told.get("uuid", ""))
 

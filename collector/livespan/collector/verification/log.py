@@ -84,7 +84,7 @@ def _read(folder: Path, names: list[str], *, served: bool) -> LogReading:
         return reading
     try:
         uuid = msgspec.json.decode(path.read_bytes(), type=_Format).uuid
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         reading.faults.append(Fault(str(path), None, f"It does not say whose log this is: {error}.", _FORMAT))
         return reading
     reading.uuid = str(uuid)

@@ -12,9 +12,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from livespan.collector.arrow import ArrowTable, row_groups
+from livespan.collector.difference import first_difference
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER
-from livespan.collector.verification.file_reader import FileReader
+from livespan.collector.lake.file_digest import file_digest
+from livespan.collector.lake.seals import SEALS_FOLDER, Sealed, read_seal
+from livespan.collector.verification.file_reader import Broken, FileReader
 from livespan.proto.verified import Fault
 
 __all__ = ["TableReading", "open_state", "read_files", "read_table_log"]
@@ -38,6 +41,7 @@ class TableReading:
     commits: int = 0
     faults: list[Fault] = field(default_factory=list[Fault])
     notes: list[str] = field(default_factory=list[str])
+    sealed: dict[str, Sealed] = field(default_factory=dict[str, Sealed])
 
 
 def read_table_log(folder: Path, log_id: str, reader: FileReader) -> TableReading:
@@ -61,6 +65,7 @@ def read_table_log(folder: Path, log_id: str, reader: FileReader) -> TableReadin
             what = f"The table's checkpoint is damaged: {broken.failure}."
             reading.faults.append(Fault(str(path), broken.offset, what, hint))
     _check_versions([int(path.stem) for path in commits], [int(path.name[:20]) for path in checkpoints], reading)
+    _check_seals(reading)
     if not reading.faults:
         open_state(reading, log_id)
     return reading
@@ -93,6 +98,10 @@ def read_files(
     """
     for path, promised in sorted(reading.files.items()):
         broken = reader.read(path)
+        sealed = reading.sealed.get(path.name)
+        if not broken and sealed is not None and file_digest(path) != sealed.digest:
+            what = "it does not have the digest it was sealed with: a bit changed outside of the pages' data"
+            broken = [Broken(what, 0)]
         if broken:
             reading.faults += [Fault(str(path), one.offset, f"It is damaged: {one.failure}.", _COPY) for one in broken]
             continue
@@ -133,6 +142,35 @@ def _check_lines(path: Path, reading: TableReading) -> None:
             reading.faults.append(Fault(str(path), offset, what, hint))
             return
         offset += len(line)
+
+
+def _check_seals(reading: TableReading) -> None:
+    """Report seals that are damaged, and what they sealed of the table's log and is not so now."""
+    for path in sorted((reading.folder / SEALS_FOLDER).glob("*.seal")):
+        try:
+            seal = read_seal(path)
+        except FileNotFoundError:
+            continue  # a newer checkpoint stands for it
+        if seal is None:
+            what = "This seal does not have its checksum."
+            reading.faults.append(Fault(str(path), 0, what, "It is made anew at the next start."))
+            continue
+        reading.sealed.update(seal.files)
+        for name, wanted in seal.log.items():
+            _check_sealed(reading.folder / LOG_FOLDER / name, wanted, reading)
+
+
+def _check_sealed(path: Path, wanted: bytes, reading: TableReading) -> None:
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        found = b""
+    told = {fault.file for fault in reading.faults}
+    if found == wanted or path.name == "_last_checkpoint" or str(path) in told:
+        return  # the pointer moves on with each checkpoint, whoever makes it; its lines are checked above
+    at = first_difference(found, wanted)
+    what = "From here on it is not what was sealed when it was committed."
+    reading.faults.append(Fault(str(path), at, what, "It is put back from its seal at the next start."))
 
 
 def _check_versions(commits: list[int], checkpoints: list[int], reading: TableReading) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from livespan.instrumentation.spool.layout import ACK, ACK_BYTES, LOCK, META, WriterMeta
+from livespan.instrumentation.spool.layout import ACK, ACK_BYTES, LOCK, META, Position, WriterMeta, write_watermark
 from livespan.instrumentation.spool.liveness import Hold
 from livespan.proto.errors import InvalidInput, NotFound
 
@@ -95,6 +95,7 @@ def make_writer_folder(spool: Path, name: str, meta: WriterMeta) -> NewFolder:
     try:
         hold = Hold(temporary / LOCK)
         ack = memoryview(map_page(temporary / ACK, create=True)).cast("Q")
+        write_watermark(ack, Position(0, 0))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary / META, flags, 0o600)
         try:

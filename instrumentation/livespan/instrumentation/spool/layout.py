@@ -43,10 +43,12 @@ __all__ = [
     "WriterMeta",
     "family_is_valid",
     "read_entry",
+    "read_watermark",
     "record_bytes",
     "segment_name",
     "segment_number",
     "split_folder_name",
+    "write_watermark",
 ]
 
 MAGIC: Final = int.from_bytes(b"LSPOOL\x00\x01", "big")
@@ -67,6 +69,7 @@ MAX_PAYLOAD_BYTES: Final = 0xFFFF_0000
 LOCK: Final = "lock"
 ACK: Final = "ack"
 ACK_BYTES: Final = 4096
+_LOOKS: Final = 100
 META: Final = "meta.json"
 CONTROL: Final = "control"
 WAKE: Final = "wake"
@@ -187,3 +190,25 @@ def split_folder_name(name: str) -> tuple[str, str] | None:
     if dash and family_is_valid(family) and _WRITER.fullmatch(writer):
         return family, writer
     return None
+
+
+def write_watermark(page: memoryview[int], position: Position) -> None:
+    """Store a watermark in the mapped `ack`, and then what it is checked by."""
+    word = position.pack()
+    page[0] = word
+    page[1] = _check_of(word)
+
+
+def read_watermark(page: memoryview[int]) -> Position:
+    """Return the watermark of a mapped `ack`; START where it is not what was written, so that all is sent again, which
+    does no harm. A check of 0 is that of a writer that had none.
+    """
+    for _ in range(_LOOKS):  # who writes it may be between its two stores
+        word, check = page[0], page[1]
+        if check in (0, _check_of(word)):
+            return Position.unpack(word)
+    return START
+
+
+def _check_of(word: int) -> int:
+    return xxhash.xxh3_64_intdigest(word.to_bytes(8, "little")) | 1

@@ -28,9 +28,11 @@ from livespan.instrumentation.spool.layout import (
     Entry,
     Position,
     WriterMeta,
+    read_watermark,
     segment_name,
     segment_number,
     split_folder_name,
+    write_watermark,
 )
 from livespan.instrumentation.spool.liveness import is_held
 from livespan.instrumentation.spool.segment_reader import SegmentReader
@@ -83,7 +85,7 @@ class WriterFolder:
             return msgspec.json.decode(path.read_bytes(), type=WriterMeta)
         except FileNotFoundError as error:
             raise NotFound("the writer's folder is gone", subject=str(path)) from error
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise Damaged(f"meta.json cannot be read ({error})", subject=str(path)) from error
 
     def segments(self) -> list[int]:
@@ -105,14 +107,14 @@ class WriterFolder:
 
     def watermark(self) -> Position:
         """Return below what everything is acknowledged."""
-        return Position.unpack(self._page()[0])
+        return read_watermark(self._page())
 
     def advance(self, position: Position) -> bool:
         """Note that everything below `position` is acknowledged; a step back is ignored and returns False."""
         page = self._page()
-        if position <= Position.unpack(page[0]):
+        if position <= read_watermark(page):
             return False
-        page[0] = position.pack()
+        write_watermark(page, position)
         return True
 
     def entries(self, after: Position = START) -> Iterator[Entry]:

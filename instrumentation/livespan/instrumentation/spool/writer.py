@@ -40,6 +40,7 @@ from livespan.instrumentation.spool.layout import (
     WriterMeta,
     read_entry,
     record_bytes,
+    write_watermark,
 )
 from livespan.instrumentation.spool.quota import Quota, Refusal
 from livespan.instrumentation.spool.segment import Segment
@@ -216,7 +217,7 @@ class SpoolWriter:
         that some records are sent twice.
         """
         if position > Position.unpack(self._ack[0]):
-            self._ack[0] = position.pack()
+            write_watermark(self._ack, position)
 
     # What the keeper asks for, each under the lock that guards the writer, but `prepare`.
 

@@ -1,0 +1,115 @@
+"""Seals: a table's log is put back from them, and a file that is not as it was sealed is never told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.collector.stand import Stand, Writer, node
+
+from livespan.proto.errors import Damaged
+
+RUNS = ("alpha", "mid", "omega")
+
+
+def publish(folder: Path, commits: int) -> Stand:
+    """Publish one node of each run with each commit; return the stand, which still lives."""
+    stand = Stand(folder)
+    for number in range(1, commits + 1):
+        for run in RUNS:
+            writer = Writer(run_id=run, name=f"{run}{number}")
+            stand.send(writer.started(node(number)), writer.ended(node(number), b'"%d"' % number))
+        stand.publish()
+    return stand
+
+
+def flip(path: Path, at: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def told(stand: Stand) -> list[tuple[object, ...]]:
+    return stand.rows("SELECT run_id, log_seq, output FROM records ORDER BY log_seq")
+
+
+@pytest.mark.parametrize("what", [b'"add"', b"part-", b'"version":', b'"appId"', b'"size"'])
+def test_a_changed_commit_is_put_back_and_no_file_or_record_is_lost_or_doubled(tmp_path: Path, what: bytes) -> None:
+    stand = publish(tmp_path, 3)
+    before = told(stand)
+    stand.crash()
+    log = tmp_path / "lake" / "nodes" / "_delta_log"
+    path = next(path for path in sorted(log.glob("*.json"), reverse=True) if what in path.read_bytes())
+    good = path.read_bytes()
+    flip(path, good.index(what) + len(what) - 2)
+    stand = Stand(tmp_path)
+    assert path.read_bytes() == good
+    stand.publish(last=True)
+    assert told(stand) == before
+    stand.crash()
+
+
+def test_a_commit_that_is_gone_is_put_back(tmp_path: Path) -> None:
+    stand = publish(tmp_path, 3)
+    before = told(stand)
+    stand.crash()
+    [*_, last] = sorted((tmp_path / "lake" / "nodes" / "_delta_log").glob("*.json"))
+    last.unlink()
+    stand = Stand(tmp_path)
+    stand.publish(last=True)
+    assert told(stand) == before
+    stand.crash()
+
+
+def test_a_changed_checkpoint_is_put_back_and_its_seal_stands_for_all_before(tmp_path: Path) -> None:
+    stand = publish(tmp_path, 22)
+    before = told(stand)
+    stand.crash()
+    table = tmp_path / "lake" / "nodes"
+    assert min(int(path.stem) for path in (table / "_seals").iterdir()) == 20
+    [checkpoint] = (table / "_delta_log").glob("*.checkpoint.parquet")
+    good = checkpoint.read_bytes()
+    flip(checkpoint, len(good) // 2)
+    stand = Stand(tmp_path)
+    assert checkpoint.read_bytes() == good
+    assert told(stand) == before
+    assert all(file.sealed for file in stand.hot.files().nodes)
+    stand.crash()
+
+
+def test_a_damaged_seal_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stand = publish(tmp_path, 3)
+    before = told(stand)
+    stand.crash()
+    [*_, seal] = sorted((tmp_path / "lake" / "nodes" / "_seals").iterdir())
+    flip(seal, 40)
+    stand = Stand(tmp_path)
+    assert "seal damaged" in caplog.text
+    assert told(stand) == before
+    assert all(file.sealed for file in stand.hot.files().nodes)
+    stand.crash()
+
+
+def test_a_damaged_file_is_told_of_by_nobody_and_holds_up_no_run_that_it_lacks(tmp_path: Path) -> None:
+    stand = publish(tmp_path, 1)
+    writer = Writer(run_id="beta")
+    stand.send(writer.started(node(9)), writer.ended(node(9), b'"nine"'))
+    stand.publish()
+    stand.crash()
+    first, _ = sorted((tmp_path / "lake" / "nodes").glob("*.parquet"))
+    flip(first, 700, bit=3)
+    stand = Stand(tmp_path)
+    with pytest.raises(Damaged, match="not as it was published") as raised:
+        stand.history.run("shop", "mid")
+    assert raised.value.subject == str(first)
+    assert raised.value.hint
+    history = stand.history.run("shop", "beta")  # lies within the bounds of the damaged file
+    assert history is not None
+    with pytest.raises(Damaged):
+        stand.publisher.snapshot()
+    stand.send(writer.started(node(10)), writer.ended(node(10)))
+    stand.publish()  # goes on
+    flip(first, 700, bit=3)
+    assert stand.history.run("shop", "mid") is not None  # put back: seen by its inode
+    assert len(stand.publisher.snapshot().nodes) == 3
+    stand.crash()
