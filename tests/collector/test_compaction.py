@@ -329,7 +329,7 @@ def test_large_files_and_those_left_out_are_let_alone() -> None:
     large = [Sized(300_000, 1)] * 20 + [Sized(10, 200 << 20)] * 20
     assert next_merge(large) is None
     assert next_merge([Sized(10, 1, left_out=True)] * 20) is None
-    assert next_merge([Sized(100_000, 60 << 20)] * 4) == range(4)
+    assert next_merge([Sized(60_000, 60 << 20)] * 4) == range(4)
 
 
 def test_a_step_takes_a_bounded_amount() -> None:

@@ -351,8 +351,12 @@ def test_a_stand_of_another_backend_or_log_says_nothing(tmp_path: Path) -> None:
     assert ServedUpTo(path, "b", "log").read() == 7
     assert ServedUpTo(path, "other", "log").read() is None
     assert ServedUpTo(path, "b", "other").read() is None
+
+
+def test_a_damaged_stand_means_that_all_the_log_holds_is_sent_again(tmp_path: Path) -> None:
+    path = tmp_path / "forward.json"
     path.write_text("{torn")
-    assert ServedUpTo(path, "b", "log").read() is None
+    assert ServedUpTo(path, "b", "log").read() == 0
 
 
 def test_a_collector_that_forwards_nothing_imports_nothing_for_it() -> None:
