@@ -4,7 +4,7 @@
              │           │                      │                      │
              └───────────┴──────────────────────┴──────────────────────┴─▶ LivespanError; does later help?
 
-A large body is unpacked, parsed and judged in a thread, so that the loop goes on answering effects and leases meanwhile.
+A large body is unpacked, parsed and judged in a thread, so that the loop goes on answering effects and leases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["RETRY_S", "Receiver", "Taken", "Unpack", "as_status", "is_retryable"
 RETRY_S: Final = 1
 """What a client that is refused for now is asked to wait, in seconds."""
 _LARGE_BYTES: Final = 256 * 1024
-"""Of the smallest spans that is two thousand, 25 ms, for which effects and leases can wait; a step or two is far below."""
+"""Two thousand of the smallest spans, 25 ms, for which effects and leases can wait; a step or two is far below."""
 _THREADS: Final = 2
 
 Unpack: TypeAlias = Callable[[bytes, Share], bytes]
