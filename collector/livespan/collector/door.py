@@ -6,7 +6,6 @@ up would shut a run's own program out: it is refused like a span without ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,22 +42,9 @@ def judged(payload: bytes) -> Incoming:
     request = Request(payload)
     refusals = request.refusals()
     count = request.count()
-    forged = [span for span, kind in _kinds(request) if kind is RecordKind.LEASE]
+    forged = [span for span, kind in request.kinds() if kind is RecordKind.LEASE]
     if forged:
         payload = request.without(frozenset(forged))
         request = Request(payload)
         refusals = sorted([*refusals, *(Refusal(span, _FORGED) for span in forged)], key=lambda each: each.span)
     return Incoming(payload, request, count - len(refusals), refusals)
-
-
-def _kinds(request: Request) -> Iterable[tuple[int, RecordKind]]:
-    """Return the number and kind of each span that can be stored.
-
-    They stand in the records, which are needed a moment later anyway. What no record can be made of is stored all the
-    same, and told when it is indexed.
-    """
-    try:
-        records = request.records(0)
-    except Exception:  # noqa: BLE001  # a border: a bug in reading what a span says must not keep it from the log
-        return request.kinds()
-    return [(record.log_seq, record.kind) for record in records]

@@ -7,7 +7,6 @@ reads the frame.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Container, Iterator
 from typing import Final
 
@@ -86,18 +85,13 @@ class Request:
         return list(self._judged().refusals)
 
     def records(self, first_seq: int) -> list[Record]:
-        """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`.
-
-        They are made once, whoever asks first; what is handed out are copies with their numbers.
-        """
-        if self._made is None:
-            self._made = self._make()
-        found: list[Record] = []
-        for made in self._made:
-            record = copy.copy(made)
-            msgspec.structs.force_setattr(record, "log_seq", first_seq + made.log_seq)  # nobody has seen it yet
-            found.append(record)
-        return found
+        """Return the records of all spans that can be stored, `log_seq` counted from `first_seq`."""
+        made, self._made = self._made, None
+        if made is None:
+            made = self._make()
+        for record in made:
+            msgspec.structs.force_setattr(record, "log_seq", first_seq + record.log_seq)  # nobody has seen it yet
+        return made
 
     def _make(self) -> list[Record]:
         """Return the records, numbered from 0."""
@@ -147,7 +141,20 @@ class Request:
                     yield index, name, raw
 
     def kinds(self) -> Iterator[tuple[int, RecordKind]]:
-        """Yield the number and kind of each span that can be stored."""
+        """Yield the number and kind of each span that can be stored, by their records, which are kept for `records`.
+
+        What no record can be made of is told by its span.
+        """
+        try:
+            if self._made is None:
+                self._made = self._make()
+        except Exception:  # noqa: BLE001  # a border: a bug in reading what a span says must not keep it from the log
+            yield from self._span_kinds()
+        else:
+            for record in self._made:
+                yield record.log_seq, record.kind
+
+    def _span_kinds(self) -> Iterator[tuple[int, RecordKind]]:
         last: Resource | None = None
         run_id = ""
         for index, resource, _, span in self._judged().found:
