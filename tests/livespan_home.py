@@ -290,7 +290,13 @@ class LiveHome:
 
 
 def _is_dead(pid: int) -> bool:
-    return not start_time_ticks(pid)
+    """Return whether all threads of a process have ended: its first may have, and another still hold its locks."""
+    if start_time_ticks(pid):
+        return False
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except FileNotFoundError:
+        return True
 
 
 def _close_pipes(process: subprocess.Popen[str]) -> None:

@@ -294,6 +294,17 @@ def test_a_drain_that_was_killed_is_started_again(live: LiveHome, monkeypatch: p
     provider.shutdown()
 
 
+def test_a_drain_that_was_killed_after_the_last_span_is_started_again_at_the_shutdown(live: LiveHome) -> None:
+    provider = TracerProvider(resource=Resource({"service.name": "shop", "livespan.run.id": "theirs"}))
+    provider.add_span_processor(processor(live.home))
+    provider.get_tracer("theirs").start_span("one").end()
+    wait_until(lambda: live.pids("drain"))
+    live.kill("drain")
+    live.serve()
+    provider.shutdown()
+    foreign(live, 1)
+
+
 def test_a_span_that_cannot_be_encoded_is_dropped_and_counted(live: LiveHome, provider: TracerProvider) -> None:
     spooling = processor(live.home)
     spooling.on_end(object())  # type: ignore[arg-type]  # what is tested: nothing of it reaches the program

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
@@ -92,6 +93,9 @@ class LivespanSpanProcessor(SpanProcessor):
     def shutdown(self) -> None:
         """Take no more spans. Nothing is held back here: what was taken is spooled, and the drain sends it."""
         self._shut_down = True
+        if self._ties is not None:
+            with suppress(OSError):  # no drain can be started now: the next agent of this home starts one
+                self._ties.kick_drain()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Return True: spooled is what this processor promises."""
