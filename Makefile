@@ -57,7 +57,7 @@ test: test-core test-outside test-crash mutants ## all tests but lint and types
 test-core: setup deploy-tools ## the product's own tests, in minutes
 	$(BIN)/python -m pytest -q tests -m 'not crash and not outside'
 
-test-outside: setup clients foreign deploy-tools ## stock clients, their instrumentations, hostile and random input, deploy files
+test-outside: setup clients foreign deploy-tools ## stock clients, their instrumentations, hostile and random input, deploy files, READMEs
 	$(BIN)/python -m pytest -q tests -m 'outside and not crash'
 
 test-crash: setup ## real processes killed, disks that fail, power cuts

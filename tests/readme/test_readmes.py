@@ -19,6 +19,8 @@ from tests.readme.reader import Reader
 
 from livespan.collector.cli import livespan
 
+pytestmark = pytest.mark.outside
+
 NOT_RUN: Final = {
     "make setup": "it made the environment that this test runs in",
     "make demo": "tests/replay plays its scenarios",
