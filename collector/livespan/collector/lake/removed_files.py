@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from livespan.collector.disk import Disk
+from livespan.collector.lake.commit_file import OUR_COMMIT
 from livespan.collector.lake.delta_folder import LOG_FOLDER
-from livespan.collector.lake.replacement import OUR_COMMIT
 
 __all__ = ["GRACE_S", "RemovedFiles"]
 

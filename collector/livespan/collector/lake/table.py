@@ -1,28 +1,29 @@
 """One Delta table of the lake: its files, its watermark, and commits that last.
 
-    file written and synced (parquet.py) ─▶ commit N.json by delta-rs ─▶ N.json synced ─▶ its folder synced ─▶ it counts
+    file written and synced (parquet.py) ─▶ commit N.json written and synced (commit_file.py) ─▶ it counts
 
 A commit carries the application transaction (`livespan:<log uuid>`, watermark): the `log_seq` up to which this log's
-records were taken into account. delta-rs takes transactions that move backwards and syncs nothing; both are checked
-and done here. One process writes (the home's lock); others may read, and may compact. A merge of our own replaces
-files by one commit (replacement.py) that leaves the watermark as it is.
+records were taken into account; that it does not move backwards is checked here. One process writes (the home's lock);
+others may read, and may compact. A merge of our own replaces files by one commit (replacement.py) that leaves the
+watermark as it is. What the table holds is known from our own commits; delta-rs reads it at the start, writes its
+checkpoints, and tells what another engine has committed, which the folder of the commits shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction
 
 from livespan.collector.arrow import ArrowSchema
 from livespan.collector.disk import Disk
 from livespan.collector.lake.add_actions import add_actions
+from livespan.collector.lake.commit_file import Addition, write_addition
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
@@ -36,7 +37,6 @@ __all__ = ["LakeFile", "Table", "open_table"]
 
 _FORMAT: Final = "livespan.format"
 _CHECKPOINT_EVERY: Final = 20
-_QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Ta
     try:
         seals = Seals(folder, disk, digests=schema is NODES)
         mend(folder, disk)
-        table = Table(folder, schema, log_id, disk, _load(folder, schema, disk), seals)
+        table = Table(folder, log_id, disk, _load(folder, schema, disk), seals)
         live = frozenset(file.path.name for file in table.files)
         remove_unnamed(folder, live, disk)
         table.removed.find(live)
@@ -111,11 +111,8 @@ def _load(folder: Path, schema: ArrowSchema, disk: Disk) -> DeltaTable:
 class Table:
     """An open table; one thread at a time, but `files` and `watermark` may be read by any."""
 
-    def __init__(
-        self, folder: Path, schema: ArrowSchema, log_id: str, disk: Disk, delta: DeltaTable, seals: Seals
-    ) -> None:
+    def __init__(self, folder: Path, log_id: str, disk: Disk, delta: DeltaTable, seals: Seals) -> None:
         self.folder = folder
-        self._schema = schema
         self._app = f"livespan:{log_id}"
         self._disk = disk
         self._delta = delta
@@ -123,6 +120,7 @@ class Table:
         # Whoever died here may not have come to sync its last commit.
         self._synced = delta.version() - 1
         self._known = -1
+        self._left_ns = 0
         self._told: dict[str, LakeFile] = {}
         self.files: tuple[LakeFile, ...] = ()
         self.watermark = 0
@@ -144,8 +142,9 @@ class Table:
             Unavailable: the table's log cannot be read or synced.
         """
         try:
-            self._delta.update_incremental()
-            self._take_over()
+            if not self._is_as_left():
+                self._delta.update_incremental()
+                self._take_over()
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
 
@@ -171,16 +170,10 @@ class Table:
                 hint="Two collectors share a lake, or the log was replaced by an older copy of itself.",
             )
         file = replace(file, rows=rows)
-        action = AddAction(file.path.name, file.path.stat().st_size, {}, now_ns // 1_000_000, True, _stats(file))
         try:
-            self._delta.create_write_transaction(
-                [action],
-                "append",
-                self._schema,
-                commit_properties=CommitProperties(app_transactions=[Transaction(self._app, watermark)]),
-                post_commithook_properties=_QUIET,
-            )
-            self._committed(file)
+            addition = Addition(file.path, _stats(file), self._app, watermark, now_ns)
+            write_addition(self.folder, self._known + 1, addition, self._disk)
+            self._committed([file], frozenset(), watermark)
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
 
@@ -199,17 +192,19 @@ class Table:
         paths = [source.path for source in sources]
         try:
             replacement = Replacement(paths, file.path, _stats(file), now_ns)
-            write_replacement(self.folder, self._delta.version() + 1, replacement, self._disk)
-            self._committed(file)
+            write_replacement(self.folder, self._known + 1, replacement, self._disk)
+            self._committed([file], frozenset(paths), self.watermark)
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
         self.removed.add(paths, now_ns)
 
-    def _committed(self, file: LakeFile) -> None:
-        self._told[file.path.name] = file
-        self._delta.update_incremental()
-        self._take_over()
-        if self._delta.version() % _CHECKPOINT_EVERY == 0:
+    def _committed(self, new: Sequence[LakeFile], gone: frozenset[Path], watermark: int) -> None:
+        """Let a commit of our own count, which lasts already."""
+        version = self._synced = self._known + 1
+        self._told = {name: file for name, file in self._told.items() if file.path not in gone}
+        self._told |= {file.path.name: file for file in new}
+        self._stand(version, self._told.values(), watermark)
+        if version % _CHECKPOINT_EVERY == 0:
             self._checkpoint()
 
     def holds(self, path: Path) -> bool:
@@ -225,20 +220,34 @@ class Table:
                 sync_new_file(path, self._disk)
         self._synced = version
         if version == self._known:
+            self._left_ns = self._changed_ns()
             return
-        self.watermark = self._delta.transaction_version(self._app) or 0
-        files = self._live_files()
-        self._seal(version, files)
-        self.files = tuple(replace(file, sealed=self._seals.files.get(file.path.name)) for file in files)
-        self._known = version
+        self._stand(version, self._live_files(), self._delta.transaction_version(self._app) or 0)
 
-    def _seal(self, version: int, files: tuple[LakeFile, ...]) -> None:
+    def _stand(self, version: int, live: Iterable[LakeFile], watermark: int) -> None:
+        files = sorted(live, key=lambda file: file.path.name)
+        self._seal(version, files)
+        self.files = tuple([replace(file, sealed=self._seals.files.get(file.path.name)) for file in files])
+        self.watermark = watermark
+        self._known = version
+        self._left_ns = self._changed_ns()
+
+    def _is_as_left(self) -> bool:
+        """Return whether nobody has committed since we last looked. The version that is to be ours is looked for as
+        well: two changes may fall on one tick of the file system's clock.
+        """
+        return self._changed_ns() == self._left_ns and not commit_path(self.folder, self._known + 1).exists()
+
+    def _changed_ns(self) -> int:
+        return (self.folder / LOG_FOLDER).stat().st_mtime_ns
+
+    def _seal(self, version: int, files: Sequence[LakeFile]) -> None:
         """Seal the commits since the last one that was; of a table that had no seals, its last one with all files."""
         for each in range(max(self._known, version - 1) + 1, version + 1):
             if each not in self._seals and commit_path(self.folder, each).exists():
                 self._seals.add(each, [file.path for file in files])
 
-    def _live_files(self) -> tuple[LakeFile, ...]:
+    def _live_files(self) -> list[LakeFile]:
         paths = [Path(uri) for uri in self._delta.file_uris()]
         if any(path.name not in self._told for path in paths):
             for action in add_actions(self._delta):
@@ -247,16 +256,19 @@ class Table:
                 self._told.setdefault(path.name, known)
         live = {path.name for path in paths}
         self._told = {name: file for name, file in self._told.items() if name in live}
-        return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: file.path.name))
+        return [self._told[path.name] for path in paths]
 
     def _checkpoint(self) -> None:
         """Write the table's own checkpoint, so that opening it does not read every commit since the first."""
+        self._delta.update_incremental()
+        self._take_over()
         self._delta.create_checkpoint()
         log = self.folder / LOG_FOLDER
         for path in (log / f"{self._delta.version():020}.checkpoint.parquet", log / "_last_checkpoint"):
             sync_new_file(path, self._disk)
         self._seals.add(self._delta.version(), [file.path for file in self.files], base=True)
         self._delta.cleanup_metadata()
+        self._left_ns = self._changed_ns()
 
     def _unavailable(self, error: Exception) -> Unavailable:
         return Unavailable(
