@@ -67,7 +67,9 @@ def test_a_power_cut_at_any_step_or_instant_loses_nothing_that_was_acknowledged(
 def test_no_step_of_the_log_or_the_lake_is_left_out() -> None:
     texts = [path.read_text() for folder in _SOURCES for path in folder.rglob("*.py")]
 
-    assert {step for text in texts for step in re.findall(r"faults\(\s*\"([^\"]+)\"", text)} == STEPS.keys()
+    steps = {step for text in texts for step in re.findall(r"faults\(\s*\"([^\"]+)\"", text)}
+    # A life here publishes too little for a merge: tests/collector/test_compaction.py cuts the power at its steps.
+    assert {step for step in steps if not step.startswith("compact.")} == STEPS.keys()
 
 
 def test_a_step_that_is_not_reached_is_no_proof(tmp_path: Path) -> None:

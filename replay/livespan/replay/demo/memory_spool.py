@@ -38,6 +38,7 @@ class MemorySpool:
         del family, max_bytes_process, max_bytes_home, budget_s
         self.writer_id = random_hex(8)
         self.shared = False
+        self.lock_folder = ""
         self._client = CollectorClient(endpoint or ensure(Home(folder.parent)))
         self._entries: list[Entry] = []
         self._seq = 0
