@@ -139,11 +139,15 @@ def reuse_number(folder: Path, mutated: bool) -> None:
         _must(bool(_freed(stage)), "no log segment was recycled")
         stage.wait_for_collector()
         stage.kill(collector, ())
+        freed = {int(path.stem.partition("-")[0]) for path in _freed(stage)}
+        _must(bool(freed), "each segment that was freed is in use again")
         log = open_log(stage.home.log, segment_bytes=_SMALL, protections=LogProtections(reuse_number=not mutated))
         frames, damages = list(log.frames(1)), log.report.damages
         log.close()
         expected = frames[0].first_seq
         for frame in frames:
+            if frame.ref.segment_id in freed:
+                raise TrialError(f"record {frame.first_seq} is back from a segment that was freed")
             if frame.first_seq != expected:
                 raise TrialError(f"record {frame.first_seq} stands where {expected} should")
             expected += frame.count
