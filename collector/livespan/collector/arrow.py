@@ -7,6 +7,7 @@ from __future__ import annotations
 import mmap
 import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +37,7 @@ __all__ = [
     "read_parquet",
     "row_groups",
     "stream_descriptor",
+    "told_apart",
     "verified_rows",
     "verified_stream",
 ]
@@ -215,6 +217,20 @@ def gathered(batches: Iterable[object], schema: ArrowSchema, most_rows: int, mos
         size += batch.nbytes
     if waiting:
         yield _table_of(waiting, schema)
+
+
+def told_apart(batches: Iterable[object], column: str) -> Iterator[tuple[int, object]]:
+    """Yield batches, which are sorted by a column of small numbers, cut where it changes and without it."""
+    for each in batches:
+        batch: Any = each
+        at = batch.schema.get_field_index(column)
+        values: list[int] = batch.column(at).to_pylist()
+        rest = batch.remove_column(at)
+        start = 0
+        while start < len(values):
+            stop = bisect_right(values, values[start], start)
+            yield values[start], cast("object", rest.slice(start, stop - start))
+            start = stop
 
 
 def _table_of(batches: list[Any], schema: ArrowSchema) -> ArrowTable:

@@ -1,4 +1,4 @@
-"""The commit that puts one merged file in the place of its sources: remove and add in one, with `dataChange` false, as
+"""The commit that puts merged files in the place of their sources: remove and add in one, with `dataChange` false, as
 Delta's protocol has it for what changes no row. deltalake's own interface adds files and cannot remove them.
 
     _commit_<random>.json.tmp written, synced ─▶ linked as N.json (fails where N is there) ─▶ folder synced: it counts
@@ -29,16 +29,17 @@ OUR_COMMIT: Final = f'"engineInfo":"{_BY}"'.encode()
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What the commit says. `stats` is the new file's, as Delta has it: JSON text. Times are wall time."""
+    """What the commit says. `targets` are the new files, each with its statistics as Delta has them: JSON text. Times
+    are wall time.
+    """
 
     sources: Sequence[Path]
-    target: Path
-    stats: str
+    targets: Sequence[tuple[Path, str]]
     now_ns: int
 
 
 def write_replacement(folder: Path, version: int, replacement: Replacement, disk: Disk) -> None:
-    """Write commit `version` of the table in `folder`; the new file is synced already.
+    """Write commit `version` of the table in `folder`; the new files are synced already.
 
     Raises:
         FileExistsError: somebody else has committed that version.
@@ -80,13 +81,14 @@ def _lines(replacement: Replacement) -> bytes:
             "size": source.stat().st_size,
         }
         actions.append({"remove": removed})
-    added: dict[str, object] = {
-        "path": replacement.target.name,
-        "partitionValues": {},
-        "size": replacement.target.stat().st_size,
-        "modificationTime": now_ms,
-        "dataChange": False,
-        "stats": replacement.stats,
-    }
-    actions.append({"add": added})
+    for target, stats in replacement.targets:
+        added: dict[str, object] = {
+            "path": target.name,
+            "partitionValues": {},
+            "size": target.stat().st_size,
+            "modificationTime": now_ms,
+            "dataChange": False,
+            "stats": stats,
+        }
+        actions.append({"add": added})
     return b"".join([msgspec.json.encode(action) + b"\n" for action in actions])

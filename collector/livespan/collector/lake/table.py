@@ -24,6 +24,7 @@ from livespan.collector.arrow import ArrowSchema
 from livespan.collector.disk import Disk
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
+from livespan.collector.lake.file_names import Role, place_of, sort_key
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
 from livespan.collector.lake.replacement import Replacement, write_replacement
@@ -133,9 +134,12 @@ class Table:
         """Return a fresh path for a file; the name says up to which `log_seq` it was written."""
         return self.folder / f"part-{watermark:020}-{random_hex(4)}.parquet"
 
-    def path_behind(self, file: LakeFile) -> Path:
-        """Return a fresh path for a merged file whose last source is `file`: it takes that one's place in the order."""
-        return file.path.with_name(f"{file.path.stem.rpartition('-')[0]}-{random_hex(4)}.parquet")
+    def paths_behind(self, file: LakeFile) -> dict[Role, Path]:
+        """Return fresh paths, by role, for the files of a merge whose last source is `file`: they take that one's
+        place in the order.
+        """
+        place = f"{place_of(file.path).partition('-')[0]}-{random_hex(4)}.parquet"
+        return {role: file.path.with_name(f"{role}-{place}") for role in Role}
 
     def refresh(self) -> None:
         """See what was committed since, and make it durable.
@@ -180,16 +184,16 @@ class Table:
                 commit_properties=CommitProperties(app_transactions=[Transaction(self._app, watermark)]),
                 post_commithook_properties=_QUIET,
             )
-            self._committed(file)
+            self._committed([file])
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
 
-    def replace(self, sources: Sequence[LakeFile], file: LakeFile, now_ns: int) -> None:
-        """Put a merged file, which was synced, in the place of its sources, and return when that lasts.
+    def replace(self, sources: Sequence[LakeFile], files: Sequence[LakeFile], now_ns: int) -> None:
+        """Put merged files, which were synced, in the place of their sources, and return when that lasts.
 
         Args:
-            sources: live files, whose rows are the file's; they stay on disk for a while.
-            file: lies in the table's folder; its `rows` are known.
+            sources: live files, whose rows are those of `files`; they stay on disk for a while.
+            files: lie in the table's folder; their `rows` are known.
             now_ns: wall time, for the commit.
 
         Raises:
@@ -198,15 +202,15 @@ class Table:
         self.refresh()
         paths = [source.path for source in sources]
         try:
-            replacement = Replacement(paths, file.path, _stats(file), now_ns)
+            replacement = Replacement(paths, [(file.path, _stats(file)) for file in files], now_ns)
             write_replacement(self.folder, self._delta.version() + 1, replacement, self._disk)
-            self._committed(file)
+            self._committed(files)
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
         self.removed.add(paths, now_ns)
 
-    def _committed(self, file: LakeFile) -> None:
-        self._told[file.path.name] = file
+    def _committed(self, files: Sequence[LakeFile]) -> None:
+        self._told.update({file.path.name: file for file in files})
         self._delta.update_incremental()
         self._take_over()
         if self._delta.version() % _CHECKPOINT_EVERY == 0:
@@ -247,7 +251,7 @@ class Table:
                 self._told.setdefault(path.name, known)
         live = {path.name for path in paths}
         self._told = {name: file for name, file in self._told.items() if name in live}
-        return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: file.path.name))
+        return tuple(sorted((self._told[path.name] for path in paths), key=lambda file: sort_key(file.path)))
 
     def _checkpoint(self) -> None:
         """Write the table's own checkpoint, so that opening it does not read every commit since the first."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, cast
 
 import duckdb
 
 from livespan.collector.lake.rows import node_table
-from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
-from livespan.collector.lake.views import relation, view_statements
+from livespan.collector.lake.views import relations, view_statements
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import errors_of_ours, too_many_rows
 from livespan.collector.query.snapshots import Snapshot
@@ -99,9 +99,9 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits) -> duckdb.DuckDBPyConn
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("unpublished_nodes", node_table(snapshot.hot))
-        nodes, content = relation(snapshot.nodes, NODE_COLUMNS), relation(snapshot.content, CONTENT_COLUMNS)
+        over = relations(snapshot.nodes, snapshot.content, snapshot.touched)
         with errors_of_ours(limits):
-            for statement in view_statements(f"{nodes} {_AND_HOT}", content):
+            for statement in view_statements(replace(over, part=f"{over.part} {_AND_HOT}")):
                 connection.execute(statement)
         connection.execute("SET lock_configuration = true")
     except BaseException:
