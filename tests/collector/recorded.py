@@ -23,6 +23,10 @@ class FixedLake:
     content: Sequence[Path] = ()
     touched: Collection[str] | None = None
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        return sorted({path.parent for path in (*self.nodes, *self.content)})
+
     def snapshot(self) -> FixedLake:
         return self
 

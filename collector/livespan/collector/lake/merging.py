@@ -33,7 +33,7 @@ from livespan.collector.lake.schema import CONTENT, NODES
 
 __all__ = ["Merge", "Merged", "MergedFile", "merge_files"]
 
-_GROUP_ROWS: Final = 8192
+_GROUP_ROWS: Final = 16384
 _CONTENT_ROWS: Final = 256
 _GROUP_BYTES: Final = 32 * 1024 * 1024
 _BATCH_ROWS: Final = 2048

@@ -140,6 +140,11 @@ class Publisher:
         )
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the files of all snapshots are."""
+        return self._nodes.folder, self._content.folder
+
+    @property
     def watermark(self) -> int:
         """The `log_seq` up to which records are published, open nodes apart."""
         return self._nodes.watermark

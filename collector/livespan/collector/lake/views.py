@@ -24,7 +24,7 @@ from typing import Final
 from livespan.collector.lake.file_names import Role, role_of
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 
-__all__ = ["Relations", "is_whole", "mixed_nodes", "relation", "relations", "view_statements", "views_text", "windowed"]
+__all__ = ["Relations", "by_role", "is_whole", "literal_path", "mixed_nodes", "relation", "relations", "view_statements", "views_text", "windowed"]
 
 _SQL_TYPES: Final = {
     "text": "VARCHAR",
@@ -220,9 +220,16 @@ def relations(nodes: Sequence[Path], content: Sequence[Path], touched: Collectio
     Args:
         touched: ids of plain runs with rows elsewhere; None: it is not known which, so no run is taken as plain.
     """
-    roles = {path: role_of(path) if touched is not None else Role.PART for path in nodes}
-    plain, beside, part = (relation([path for path in nodes if roles[path] is role], NODE_COLUMNS) for role in Role)
+    plain, beside, part = (relation(files, NODE_COLUMNS) for files in by_role(nodes, touched).values())
     return Relations(plain, beside, part, relation(content, CONTENT_COLUMNS), _listed(touched or ()))
+
+
+def by_role(nodes: Sequence[Path], touched: Collection[str] | None) -> dict[Role, list[Path]]:
+    """Return these files by how they are read; `touched` as in `relations`."""
+    files: dict[Role, list[Path]] = {role: [] for role in Role}
+    for path in nodes:
+        files[role_of(path) if touched is not None else Role.PART].append(path)
+    return files
 
 
 def view_statements(over: Relations) -> list[str]:
@@ -275,10 +282,13 @@ def is_whole(text: bytes) -> bool:
     return head == _HEAD.encode() and told.decode("ascii", "replace") == hashlib.sha256(body).hexdigest()
 
 
+def literal_path(path: Path) -> str:
+    """Return a path in which DuckDB sees no pattern."""
+    return str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+
+
 def _quoted(path: Path) -> str:
-    """Return a path as a literal in which nothing is a pattern."""
-    text = str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-    return "'" + text.replace("'", "''") + "'"
+    return "'" + literal_path(path).replace("'", "''") + "'"
 
 
 def _listed(runs: Collection[str]) -> str:

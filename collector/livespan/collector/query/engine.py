@@ -22,7 +22,7 @@ class QueryEngine:
     def __init__(self, lake: Lake, limits: QueryLimits | None = None) -> None:
         self._lake = lake
         self._limits = limits or QueryLimits()
-        self._processes = StatementProcesses(self._limits)
+        self._processes = StatementProcesses(self._limits, lake)
 
     @property
     def limits(self) -> QueryLimits:

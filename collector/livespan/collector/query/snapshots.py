@@ -32,4 +32,9 @@ class Snapshot(Protocol):
 class Lake(Protocol):
     """Where snapshots come from; may be called from any thread."""
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Where the files of all snapshots are."""
+        ...
+
     def snapshot(self) -> Snapshot: ...
