@@ -10,7 +10,11 @@ from livespan.collector.lake.rows import Row
 __all__ = ["random_rows"]
 
 _START_US = 1_769_850_000_000_000
-_KINDS = ("started", "ended", "ended", "ended", "foreign", "settled", "attempt", "lease", "checkpoint", "gap")
+_KINDS = {
+    "wild": ("started", "ended", "ended", "ended", "foreign", "settled", "attempt", "lease", "checkpoint", "gap"),
+    "foreign": ("foreign",),
+    "plain": ("started", "ended", "ended", "lease", "checkpoint", "attempt"),
+}
 _EVENTS = ("granted", "released", "died", "expired", "cancelled")
 
 
@@ -41,7 +45,7 @@ def random_rows(coin: random.Random, count: int) -> Iterator[Row]:
 
 def _row(coin: random.Random, run: str, temper: str, seq: int) -> Row:
     wild = temper == "wild"
-    kind = coin.choice({"wild": _KINDS, "foreign": ("foreign",)}.get(temper, ("started", "ended", "ended", "lease", "checkpoint", "attempt")))
+    kind = coin.choice(_KINDS[temper])
     number = coin.randrange(4) if wild else seq if coin.random() < 0.9 else coin.randrange(3)
     started_ns = (_START_US + coin.randrange(5) * 1000) * 1000
     is_open = kind in ("started", "lease", "checkpoint")

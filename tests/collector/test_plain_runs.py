@@ -15,7 +15,7 @@ from tests.collector.random_rows import random_rows
 from tests.collector.whole_views import whole_views
 
 from livespan.collector.disk import SystemDisk
-from livespan.collector.lake.file_names import Role, role_of, units
+from livespan.collector.lake.file_names import Role, units
 from livespan.collector.lake.merging import Merge, merge_files
 from livespan.collector.lake.parquet import write_nodes
 from livespan.collector.lake.rows import Row, rows_table
@@ -118,7 +118,9 @@ def databases(files: Files, rows: list[Row], hot: list[Row]) -> Iterator[duckdb.
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("hot_rows", rows_table(hot))
-        over = relations([file.path for file in files.live], (), files.plain.touched_with(str(row["run_id"]) for row in hot))
+        over = relations(
+            [file.path for file in files.live], (), files.plain.touched_with(str(row["run_id"]) for row in hot)
+        )
         for statement in view_statements(replace(over, part=f"{over.part} UNION ALL BY NAME SELECT * FROM hot_rows")):
             connection.execute(statement)
         yield connection

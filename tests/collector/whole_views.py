@@ -1,4 +1,4 @@
-"""The views as windows over every row that there is: what those of the lake, which pass over most rows, must agree with.
+"""The views as windows over every row that there is: what those of the lake, which pass over most, must agree with.
 
 Never edited with the lake's: where the meaning of a view changes, it changes here by a commit that says so.
 """
@@ -20,7 +20,7 @@ QUALIFY row_number() OVER (
     PARTITION BY {_RUN}, writer,
         CASE WHEN writer = '' THEN log_seq ELSE writer_seq END, CASE WHEN writer = '' THEN log_id END
     ORDER BY log_seq
-) = 1"""  # noqa: S608  # nothing but names of columns
+) = 1"""
 
 _NODES: Final = f"""
 WITH newest AS (
@@ -84,7 +84,7 @@ SELECT
     END AS conflict
 FROM own
 LEFT JOIN verdict USING ({_RUN}, node_id)
-LEFT JOIN life USING ({_RUN})"""  # noqa: S608  # as above
+LEFT JOIN life USING ({_RUN})"""
 
 _RUNS: Final = f"""
 WITH told AS (
@@ -139,7 +139,7 @@ SELECT run_id, project, generation, session, user_id, coalesce(tags, '{{}}') AS 
     coalesce(output_tokens, 0) AS output_tokens, attempts, started_at,
     CASE WHEN foreign_only THEN last_at WHEN status IN ('done', 'failed') THEN root_ended_at END AS ended_at,
     generation = max(generation) OVER (PARTITION BY project, run_id) AS newest
-FROM judged"""  # noqa: S608  # as above
+FROM judged"""
 
 _CHECKPOINTS: Final = """
 SELECT r.project, r.run_id, r.generation, r.node_id, r.scope, r.checkpoint_id, r.attempt, r.epoch,

@@ -41,7 +41,7 @@ EXCEPT
 SELECT {_RUN} FROM shown WHERE told"""  # noqa: S608  # nothing but names of columns
 _STATEMENTS: Final = (
     f"CREATE VIEW filled AS SELECT * FROM deciding UNION ALL BY NAME {relation((), NODE_COLUMNS)}",  # noqa: S608
-    f"CREATE VIEW mixed AS {windowed('SELECT * FROM filled')}",
+    f"CREATE VIEW mixed AS {windowed('FROM filled')}",
     f"CREATE TABLE shown AS SELECT {_RUN}, log_seq, in_doubt OR conflict OR echo AS told FROM ({mixed_nodes()})",  # noqa: S608
     _PLAIN,
     f"""

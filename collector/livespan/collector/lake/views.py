@@ -24,7 +24,18 @@ from typing import Final
 from livespan.collector.lake.file_names import Role, role_of
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 
-__all__ = ["Relations", "by_role", "is_whole", "literal_path", "mixed_nodes", "relation", "relations", "view_statements", "views_text", "windowed"]
+__all__ = [
+    "Relations",
+    "by_role",
+    "is_whole",
+    "literal_path",
+    "mixed_nodes",
+    "relation",
+    "relations",
+    "view_statements",
+    "views_text",
+    "windowed",
+]
 
 _SQL_TYPES: Final = {
     "text": "VARCHAR",
@@ -101,31 +112,31 @@ WITH told AS (
 )
 SELECT
     own.* EXCLUDE (newest_try, verdict, running) REPLACE (
-        coalesce(own.verdict.kind, own.kind) AS kind,
-        coalesce(own.verdict.status, own.status) AS status,
-        coalesce(own.verdict.log_seq, own.log_seq) AS log_seq,
-        coalesce(own.verdict.settled, own.settled) AS settled,
-        coalesce(own.verdict.settled_by, own.settled_by) AS settled_by,
-        coalesce(own.ended_at, own.verdict.ended_at) AS ended_at,
-        coalesce(own.ended_ns, own.verdict.ended_ns) AS ended_ns,
-        CASE own.verdict.settled WHEN 'done' THEN false WHEN 'not_done' THEN true ELSE own.not_done END AS not_done,
-        CASE WHEN own.verdict.settled IS NULL THEN own.output ELSE own.verdict.output END AS output,
-        CASE WHEN own.verdict.settled IS NULL THEN own.output_digest ELSE own.verdict.output_digest END AS output_digest,
-        CASE WHEN own.verdict.settled IS NULL THEN own.output_size_bytes ELSE own.verdict.output_size_bytes END
+        coalesce(verdict.kind, own.kind) AS kind,
+        coalesce(verdict.status, own.status) AS status,
+        coalesce(verdict.log_seq, own.log_seq) AS log_seq,
+        coalesce(verdict.settled, own.settled) AS settled,
+        coalesce(verdict.settled_by, own.settled_by) AS settled_by,
+        coalesce(own.ended_at, verdict.ended_at) AS ended_at,
+        coalesce(own.ended_ns, verdict.ended_ns) AS ended_ns,
+        CASE verdict.settled WHEN 'done' THEN false WHEN 'not_done' THEN true ELSE own.not_done END AS not_done,
+        CASE WHEN verdict.settled IS NULL THEN own.output ELSE verdict.output END AS output,
+        CASE WHEN verdict.settled IS NULL THEN own.output_digest ELSE verdict.output_digest END AS output_digest,
+        CASE WHEN verdict.settled IS NULL THEN own.output_size_bytes ELSE verdict.output_size_bytes END
             AS output_size_bytes,
-        CASE WHEN own.verdict.settled = 'done' THEN NULL ELSE own.error_type END AS error_type,
-        CASE WHEN own.verdict.settled = 'done' THEN NULL ELSE own.error_message END AS error_message,
-        CASE WHEN own.verdict.settled = 'done' THEN NULL ELSE own.error_traceback END AS error_traceback,
-        CASE WHEN own.verdict.settled = 'done' THEN NULL ELSE own.error_value END AS error_value
+        CASE WHEN verdict.settled = 'done' THEN NULL ELSE own.error_type END AS error_type,
+        CASE WHEN verdict.settled = 'done' THEN NULL ELSE own.error_message END AS error_message,
+        CASE WHEN verdict.settled = 'done' THEN NULL ELSE own.error_traceback END AS error_traceback,
+        CASE WHEN verdict.settled = 'done' THEN NULL ELSE own.error_value END AS error_value
     ),
-    coalesce(own.effect, false) AND own.verdict.settled IS NULL AND own.newest_try AND (
+    coalesce(own.effect, false) AND verdict.settled IS NULL AND own.newest_try AND (
         (own.status = 'RUNNING' AND NOT coalesce(own.running, false))
         OR (own.status = 'FAILED' AND NOT coalesce(own.not_done, false))
     ) AS in_doubt,
-    own.verdict.settled IS NOT NULL AND own.kind = 'ended' AND own.log_seq > own.verdict.log_seq AND CASE
-        WHEN own.status = 'SUCCESS' THEN own.verdict.settled <> 'done'
-            OR coalesce(own.output_digest, own.output, '') <> coalesce(own.verdict.output_digest, own.verdict.output, '')
-        ELSE coalesce(own.not_done, false) AND own.verdict.settled = 'done'
+    verdict.settled IS NOT NULL AND own.kind = 'ended' AND own.log_seq > verdict.log_seq AND CASE
+        WHEN own.status = 'SUCCESS' THEN verdict.settled <> 'done'
+            OR coalesce(own.output_digest, own.output, '') <> coalesce(verdict.output_digest, verdict.output, '')
+        ELSE coalesce(own.not_done, false) AND verdict.settled = 'done'
     END AS conflict
 FROM own"""  # noqa: S608  # nothing but names of columns
 

@@ -118,7 +118,7 @@ class StatementProcess:
 
 
 class StatementProcesses:
-    """Processes under the same limits, which open no files but those of the lake. Thread-safe; closed by who made it."""
+    """Processes under the same limits, which open no files but the lake's. Thread-safe; closed by who made it."""
 
     def __init__(self, limits: QueryLimits, lake: Lake) -> None:
         self._limits = limits
