@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from livespan.collector.lake.file_names import Role, role_of
+from livespan.collector.lake.literals import path_literal, text_literal
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 
 __all__ = [
     "Relations",
     "by_role",
     "is_whole",
-    "literal_path",
     "mixed_nodes",
     "relation",
     "relations",
@@ -274,7 +274,7 @@ def windowed(rows_sql: str) -> str:
 def relation(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     """Return a SELECT of all rows of these files; of none, one with the same columns and no rows."""
     if files:
-        listed = ",\n    ".join([_quoted(path) for path in files])
+        listed = ",\n    ".join([path_literal(path) for path in files])
         return f"SELECT * FROM read_parquet([\n    {listed}\n], union_by_name = true)"  # noqa: S608  # paths are quoted
     typed = ", ".join([f'CAST(NULL AS {_SQL_TYPES[kind]}) AS "{name}"' for name, kind in columns.items()])
     return f"SELECT {typed} WHERE false"
@@ -293,24 +293,9 @@ def is_whole(text: bytes) -> bool:
     return head == _HEAD.encode() and told.decode("ascii", "replace") == hashlib.sha256(body).hexdigest()
 
 
-def literal_path(path: Path) -> str:
-    """Return a path in which DuckDB sees no pattern."""
-    return str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-
-
-def _quoted(path: Path) -> str:
-    return "'" + literal_path(path).replace("'", "''") + "'"
-
-
 def _listed(runs: Collection[str]) -> str:
     """Return a SELECT of these run ids."""
     if not runs:
         return "SELECT CAST(NULL AS VARCHAR) AS run_id WHERE false"
-    rows = ",\n    ".join([f"({_literal(run)})" for run in sorted(runs)])
+    rows = ",\n    ".join([f"({text_literal(run)})" for run in sorted(runs)])
     return f"SELECT run_id FROM (VALUES\n    {rows}\n) AS listed(run_id)"  # noqa: S608  # quoted
-
-
-def _literal(text: str) -> str:
-    quoted = "'" + text.replace("'", "''") + "'"
-    # DuckDB's parser ends a statement at a NUL, so that has to be spelled.
-    return quoted.replace("\0", "' || chr(0) || '")

@@ -22,8 +22,9 @@ import duckdb
 
 from livespan.collector.arrow import ArrowSchema, ArrowTable, parquet_descriptor
 from livespan.collector.lake.file_names import Role
+from livespan.collector.lake.literals import plain_path
 from livespan.collector.lake.schema import CONTENT, NODES
-from livespan.collector.lake.views import Relations, by_role, literal_path, view_statements
+from livespan.collector.lake.views import Relations, by_role, view_statements
 from livespan.collector.query.limits import QueryLimits
 
 __all__ = ["DATABASE", "session", "statement_database"]
@@ -87,7 +88,7 @@ def _open(
     roles = by_role(nodes, touched)
     for name in _SCHEMAS:
         files = content if name == "content" else roles[Role(name)]
-        connection.execute(f"SET VARIABLE {name} = $1", [[_no_rows(name), *map(literal_path, files)]])
+        connection.execute(f"SET VARIABLE {name} = $1", [[_no_rows(name), *map(plain_path, files)]])
     connection.execute("SET VARIABLE touched = $1::VARCHAR[]", [list(touched or ())])
     connection.register("unpublished_nodes", hot)
 
