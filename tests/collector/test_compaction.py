@@ -153,7 +153,7 @@ def test_a_restart_remembers_since_when_files_are_removed(tmp_path: Path) -> Non
     stand.crash()
 
 
-@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("nth", [1, pytest.param(2, marks=pytest.mark.crash)])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_any_step_changes_no_row(tmp_path: Path, step: str, nth: int) -> None:
     stand = Stand(tmp_path, faults=crash_at(step, nth))
@@ -173,6 +173,7 @@ def test_a_crash_at_any_step_changes_no_row(tmp_path: Path, step: str, nth: int)
     stand.crash()
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("step", STEPS)
 def test_a_merge_that_failed_is_gone_on_with_in_the_same_life(tmp_path: Path, step: str) -> None:
     stand = Stand(tmp_path, faults=crash_at(step))
@@ -188,6 +189,7 @@ def test_a_merge_that_failed_is_gone_on_with_in_the_same_life(tmp_path: Path, st
     stand.crash()
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("torn", [False, True])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_power_cut_at_any_step_changes_no_row(tmp_path: Path, step: str, torn: bool) -> None:
@@ -208,6 +210,7 @@ def test_a_power_cut_at_any_step_changes_no_row(tmp_path: Path, step: str, torn:
     stand.crash()
 
 
+@pytest.mark.crash
 def test_a_process_killed_while_it_compacts_loses_and_doubles_nothing(tmp_path: Path) -> None:
     coin = random.Random(5)
     wait = threading.Event().wait

@@ -15,7 +15,7 @@ from tests.collector.random_rows import random_rows
 from tests.collector.whole_views import whole_views
 
 from livespan.collector.disk import SystemDisk
-from livespan.collector.lake.file_names import Role, units
+from livespan.collector.lake.file_names import Role, role_of, units
 from livespan.collector.lake.merging import Merge, merge_files
 from livespan.collector.lake.parquet import write_nodes
 from livespan.collector.lake.rows import Row, rows_table
@@ -126,7 +126,7 @@ def databases(files: Files, rows: list[Row], hot: list[Row]) -> Iterator[duckdb.
         yield connection
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_views_show_what_windows_over_every_row_would(tmp_path: Path, seed: int) -> None:
     coin = random.Random(seed)
     files = Files(tmp_path)
@@ -135,3 +135,94 @@ def test_the_views_show_what_windows_over_every_row_would(tmp_path: Path, seed: 
     whole, ours = [shown(connection) for connection in databases(files, rows, hot)]
     for view in VIEWS:
         assert ours[view] == whole[view], view
+
+
+@pytest.mark.parametrize("seed", range(100, 102))
+def test_a_condition_on_a_run_changes_nothing_of_what_is_shown_of_it(tmp_path: Path, seed: int) -> None:
+    coin = random.Random(seed)
+    files = Files(tmp_path)
+    rows = list(random_rows(coin, 200))
+    hot = steps(coin, files, rows)
+    told: list[list[list[tuple[object, ...]]]] = []
+    for connection in databases(files, rows, hot):
+        runs = sorted({str(row["run_id"]) for row in rows})
+        of_each = "SELECT * FROM {} WHERE run_id = $1 ORDER BY ALL"
+        told.append([connection.execute(of_each.format(view), [run]).fetchall() for view in VIEWS[:3] for run in runs])
+    assert told[0] == told[1]
+
+
+def row(seq: int, kind: str = "ended", node: int = 0, **values: object) -> Row:
+    """Return a row of a run that is plain as long as nothing else is said."""
+    known: Row = {"project": "shop", "run_id": "order-17", "generation": 0, "kind": kind, "type": "TOOL"}
+    known |= {"node_id": f"{node or seq:016x}", "status": "SUCCESS", "started_ns": seq, "ended_ns": seq + 1}
+    return known | {"writer": "w", "writer_seq": seq, "log_id": "log", "log_seq": seq, "effect": True} | values
+
+
+def call(seq: int, framework: str) -> Row:
+    """Return a model call as one of two instrumentations saw it."""
+    seen = {"type": "PROMPT", "framework": framework, "input_tokens": 8, "output_tokens": 30, "writer": ""}
+    return row(seq, "foreign", effect=None, ended_ns=100 - seq, **seen)
+
+
+PLAIN: dict[str, tuple[list[Row], set[int]]] = {
+    "ended nodes": ([row(1), row(2)], {1, 2}),
+    "an end whose start was published before it": ([row(1, "started", 9), row(2, "ended", 9)], {2}),
+    "a scope that was opened again": ([row(1, "started", 9), row(2, "started", 9), row(3, "ended", 9)], {3}),
+    "leases, checkpoints and attempts": (
+        [row(1, "lease"), row(2, "checkpoint"), row(3, "gap"), row(4, "attempt"), row(5)],
+        {4, 5},
+    ),
+    "an attempt of a node that ended": ([row(1, "attempt", 9), row(2, "ended", 9)], {2}),
+    "foreign spans": ([call(1, "openai")], {1}),
+    "an effect that a living process is at": (
+        [row(1, "lease", lease_event="granted"), row(2, "started", status="RUNNING")],
+        {2},
+    ),
+    "a read that failed": ([row(1, effect=False, status="FAILED")], {1}),
+}
+OTHERS: dict[str, list[Row]] = {
+    "a record that is there twice": [row(1), row(2, writer_seq=1, node_id=f"{1:016x}"), row(3)],
+    "a settled node": [row(1, "started"), row(2, "settled", 1, settled="done")],
+    "a verdict alone": [row(1), row(2, "settled", settled="not_done")],
+    "an effect that was started and no more": [row(1, "started", status="RUNNING")],
+    "an effect that failed": [row(1, status="FAILED")],
+    "an echo": [call(1, "langchain"), call(2, "openai")],
+    "two logs that count alike": [row(1), row(1, node=2, log_id="other", writer="x")],
+}
+
+
+def merged(folder: Path, rows: list[Row]) -> dict[Role, set[int]]:
+    """Publish each row for itself, merge them, and return which are in which file."""
+    files = Files(folder)
+    for each in rows:
+        files.publish([each])
+    files.merge(0, len(rows))
+    with duckdb.connect() as connection:
+        return {
+            role_of(file.path): {
+                seq for (seq,) in connection.execute(f"SELECT log_seq FROM read_parquet('{file.path}')").fetchall()
+            }
+            for file in files.live
+        }
+
+
+@pytest.mark.parametrize("what", PLAIN)
+def test_a_run_of_which_the_view_shows_rows_as_they_stand_is_plain(tmp_path: Path, what: str) -> None:
+    rows, shown_seqs = PLAIN[what]
+    found = merged(tmp_path, rows)
+    assert found.pop(Role.PLAIN) == shown_seqs
+    beside = {int(str(each["log_seq"])) for each in rows} - shown_seqs
+    assert found == ({Role.BESIDE: beside} if beside else {})
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_run_of_which_it_shows_something_else_is_not(tmp_path: Path, what: str) -> None:
+    other = row(50, run_id="order-18")
+    found = merged(tmp_path, [*OTHERS[what], other])
+    assert found == {Role.PLAIN: {50}, Role.PART: {int(str(each["log_seq"])) for each in OTHERS[what]}}
+
+
+def test_without_a_seal_no_run_is_taken_as_plain(tmp_path: Path) -> None:
+    path = tmp_path / "part-1-a.parquet"
+    plain = TouchedRuns().update([(tmp_path / "plain-0-a.parquet", Sealed(0, ("order-17",))), (path, None)])
+    assert not plain.known
