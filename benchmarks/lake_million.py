@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from benchmarks.percentiles import percentile, spread
 from benchmarks.stand import Stand, stand
 from livespan.collector.disk import SystemDisk
 from livespan.collector.lake.add_actions import add_actions
+from livespan.collector.lake.file_names import place_of, sort_key
 from livespan.collector.lake.parquet import write_nodes
 from livespan.collector.lake.schema import NODES
 from livespan.collector.lake.table import LakeFile, open_table
@@ -120,11 +122,18 @@ def _wait_merged(home: Stand) -> float:
     """
     began_s = time.perf_counter()
     while time.perf_counter() - began_s < _MERGED_S:
-        live = sorted(add_actions(DeltaTable(home.home.lake / "nodes")), key=lambda action: str(action["path"]))
-        if next_merge([Sized(action["num_records"], action["size_bytes"]) for action in live]) is None:
+        if next_merge(_units(home.home.lake / "nodes")) is None:
             return time.perf_counter() - began_s
         time.sleep(0.5)
     raise TimeoutError("the collector did not merge the files in time")
+
+
+def _units(table: Path) -> list[Sized]:
+    """Return the sizes of what compaction takes as one."""
+    actions = sorted(add_actions(DeltaTable(table)), key=lambda action: sort_key(Path(action["path"])))
+    grouped = groupby(actions, key=lambda action: place_of(Path(action["path"])))
+    units = [list(unit) for _, unit in grouped]
+    return [Sized(sum(a["num_records"] for a in unit), sum(a["size_bytes"] for a in unit)) for unit in units]
 
 
 class _BeforeTheCollector(SystemDisk):

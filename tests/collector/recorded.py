@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +21,11 @@ class FixedLake:
     hot: list[Record] = field(default_factory=list[Record])
     nodes: Sequence[Path] = ()
     content: Sequence[Path] = ()
+    touched: Collection[str] | None = None
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        return sorted({path.parent for path in (*self.nodes, *self.content)})
 
     def snapshot(self) -> FixedLake:
         return self

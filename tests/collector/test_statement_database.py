@@ -28,12 +28,12 @@ WRITES = [
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    with statement_database(QueryLimits()) as opened:
+    with statement_database(QueryLimits(), ()) as opened:
         yield opened
 
 
 def run(database: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
-    with session(database, (), (), NODES.empty_table()) as connection:
+    with session(database, (), (), (), NODES.empty_table()) as connection:
         return connection.execute(sql).fetchall()
 
 

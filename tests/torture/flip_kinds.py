@@ -112,7 +112,7 @@ _KINDS: Final[tuple[tuple[str, _Cut], ...]] = (
     (r"log/format\.json", _whole("log: format and uuid")),
     (r"log/\d{10}-\d{10}\.seg", _log_segment),
     (r"lake/views\.sql", _whole("lake: views.sql")),
-    (r"lake/nodes/part-[^/]+\.parquet", _parquet("lake: nodes")),
+    (r"lake/nodes/(part|plain|beside)-[^/]+\.parquet", _parquet("lake: nodes")),
     (r"lake/content/part-[^/]+\.parquet", _parquet("lake: content")),
     (r"lake/\w+/_delta_log/\d{20}\.json", _commit),
     (r"lake/\w+/_delta_log/\d{20}\.checkpoint\.parquet", _whole("lake: Delta checkpoint")),

@@ -1,4 +1,4 @@
-"""The one typed door to pyarrow, which has no types of its own: schemas, tables, Parquet files, datasets of them. What
+"""The one typed door to pyarrow, which has no types of its own: schemas, tables, Parquet files. What
 is written where, and why it is encoded as it is, is lake/parquet.py's.
 """
 
@@ -7,17 +7,15 @@ from __future__ import annotations
 import mmap
 import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 # What comes of pyarrow is Any here, and typed by the protocols below.
 import pyarrow as _pyarrow  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # pyarrow has no types
-import pyarrow.dataset as _dataset  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
-import pyarrow.fs as _filesystem  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
 import pyarrow.parquet as _parquet  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # as above
 
 __all__ = [
@@ -29,23 +27,20 @@ __all__ = [
     "arrow_schema",
     "arrow_table",
     "create_parquet",
-    "files_relation",
     "gathered",
     "map_stream",
+    "parquet_descriptor",
     "parquet_extent",
     "read_parquet",
     "row_groups",
     "stream_descriptor",
+    "told_apart",
     "verified_rows",
     "verified_stream",
 ]
 
 _pa: Final = cast("Any", _pyarrow)
 _pq: Final = cast("Any", _parquet)
-_ds: Final = cast("Any", _dataset)
-_fs: Final = cast("Any", _filesystem)
-_FORMAT: Final[Any] = _ds.ParquetFileFormat()
-_LOCAL: Final[Any] = _fs.LocalFileSystem()
 _TYPES: Final[dict[str, object]] = {
     "text": _pa.string(),
     "int": _pa.int64(),
@@ -217,6 +212,20 @@ def gathered(batches: Iterable[object], schema: ArrowSchema, most_rows: int, mos
         yield _table_of(waiting, schema)
 
 
+def told_apart(batches: Iterable[object], column: str) -> Iterator[tuple[int, object]]:
+    """Yield batches, which are sorted by a column of small numbers, cut where it changes and without it."""
+    for each in batches:
+        batch: Any = each
+        at = batch.schema.get_field_index(column)
+        values: list[int] = batch.column(at).to_pylist()
+        rest = batch.remove_column(at)
+        start = 0
+        while start < len(values):
+            stop = bisect_right(values, values[start], start)
+            yield values[start], cast("object", rest.slice(start, stop - start))
+            start = stop
+
+
 def _table_of(batches: list[Any], schema: ArrowSchema) -> ArrowTable:
     return cast("ArrowTable", _pa.Table.from_batches(batches).cast(schema))
 
@@ -244,25 +253,12 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def files_relation(files: Sequence[Path], schema: ArrowSchema) -> object:
-    """Return Parquet files as one relation, columns and row groups pruned by the scan; no files are one without rows.
-
-    Nothing is read yet. A column that a file lacks is NULL there, so files of older formats can be read.
-    """
-    if not files:
-        return schema.empty_table()
-    fragments = [_fragment(str(path), (told := path.stat()).st_size, told.st_mtime_ns) for path in files]
-    return cast("object", _ds.FileSystemDataset(fragments, schema, _FORMAT, _LOCAL))
-
-
-@lru_cache(maxsize=256)
-def _fragment(path: str, size_bytes: int, mtime_ns: int) -> object:
-    """Return a file as a part of relations; its footer is read once for all of them, as long as the file is the same.
-
-    Of a large file the footer takes five times as long as one run's rows.
-    """
-    del size_bytes, mtime_ns  # by these the cache knows the file again
-    return cast("object", _FORMAT.make_fragment(path, _LOCAL))
+def parquet_descriptor(table: ArrowTable) -> int:
+    """Return a descriptor of memory that holds a table as a Parquet file."""
+    descriptor = os.memfd_create("livespan-parquet", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        _pq.write_table(table, file)
+    return descriptor
 
 
 def stream_descriptor(table: ArrowTable) -> int:

@@ -20,6 +20,7 @@ import msgspec
 
 from livespan.collector.hot_age import Ages
 from livespan.collector.lake.table import LakeFile
+from livespan.collector.lake.touched import PlainRuns
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.run_history import RunHistory
 from livespan.collector.seen import Seen
@@ -43,19 +44,23 @@ class Held(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class LakeFiles:
-    """What is published: the files of the last commits."""
+    """What is published: the files of the last commits, and which of their runs are plain."""
 
     nodes: tuple[LakeFile, ...] = ()
     content: tuple[LakeFile, ...] = ()
+    plain: PlainRuns = field(default=PlainRuns(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was recorded at one instant: each record is either in the files or in `hot`, never in both."""
+    """What was recorded at one instant: each record is either in the files or in `hot`, never in both. `touched`: which
+    plain runs have rows elsewhere, None where that is not known.
+    """
 
     nodes: tuple[Path, ...]
     content: tuple[Path, ...]
     hot: tuple[Record, ...]
+    touched: frozenset[str] | None
 
 
 @dataclass(slots=True)
@@ -245,10 +250,12 @@ class HotTier:
         with self._changed:
             files = self._files
             runs = [list(run.held.values()) for group in self._runs.values() for run in group.values()]
+            touched = files.plain.touched_with([run_id for _, run_id in self._runs]) if files.plain.known else None
         return Snapshot(
             tuple([file.path for file in files.nodes]),
             tuple([file.path for file in files.content]),
             tuple([held.record for run in runs for held in run]),
+            touched,
         )
 
     def look(self, project: str, run_id: str) -> RunView:

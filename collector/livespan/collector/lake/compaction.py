@@ -1,7 +1,7 @@
 """Compaction: small published files are merged into larger ones, in the background, so that a read opens few files
-however long a home has lived.
+however long a home has lived; and what needs no windows to be read is told apart (plain_runs.py).
 
-    which (tiers.py) ─▶ a process merges them ─▶ file synced ─▶ one commit: remove, add ─▶ readers switch ─▶ views.sql
+    which (tiers.py) ─▶ a process merges them ─▶ files synced ─▶ one commit: remove, add ─▶ readers switch ─▶ views.sql
                         (merging.py)       file_written                     committed              switched
     an hour later: the merged files' sources are removed from the disk                            swept
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 
 from livespan.collector.disk import Disk
+from livespan.collector.lake.file_names import Role, units
 from livespan.collector.lake.merging import Merge, Merged
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.table import LakeFile, Table
@@ -59,7 +60,7 @@ class Compaction:
     Args:
         folder: the lake's.
         tables: those to be looked after.
-        replace: commits a merged file in the place of its sources, and returns False where they are live no more.
+        replace: commits merged files in the place of their sources, and returns False where they are live no more.
         sweep: removes from the disk what was merged long enough ago.
         disk: for the merged files.
         faults: told of each step; a seam for tests.
@@ -70,7 +71,7 @@ class Compaction:
         folder: Path,
         tables: Sequence[Table],
         *,
-        replace: Callable[[Table, Sequence[LakeFile], LakeFile], bool],
+        replace: Callable[[Table, Sequence[LakeFile], Sequence[LakeFile]], bool],
         sweep: Callable[[], None],
         disk: Disk,
         faults: Faults,
@@ -116,43 +117,51 @@ class Compaction:
         """
         done = False
         for table in self._tables:
-            files = table.files
-            chosen = next_merge([self._sized(file) for file in files], self._most_rows)
+            found = units(table.files)
+            chosen = next_merge([self._sized(unit) for unit in found], self._most_rows)
             if chosen is not None:
-                done = self._merge(table, [files[each] for each in chosen]) or done
+                done = self._merge(table, [file for each in chosen for file in found[each]]) or done
         self._sweep()
         self._faults("compact.swept")
         return done
 
-    def _sized(self, file: LakeFile) -> Sized:
+    def _sized(self, unit: Sequence[LakeFile]) -> Sized:
+        size = sum(self._size(file) for file in unit)
+        left_out = any(file.rows is None or file.path in self._left_out for file in unit)
+        return Sized(sum(file.rows or 0 for file in unit), size, left_out)
+
+    def _size(self, file: LakeFile) -> int:
         size = self._sizes.get(file.path)
         if size is None:
             try:
                 size = self._sizes[file.path] = file.path.stat().st_size
             except OSError:  # it is missing, which `livespan verify` tells
                 self._left_out.add(file.path)
-                size = 0
-        return Sized(file.rows or 0, size, file.rows is None or file.path in self._left_out)
+                return 0
+        return size
 
     def _merge(self, table: Table, sources: Sequence[LakeFile]) -> bool:
-        target = table.path_behind(sources[-1])
+        targets = table.paths_behind(sources[-1])
         try:
-            merged = self._written(table, sources, target)
+            merged = self._written(table, sources, targets)
         finally:
             shutil.rmtree(self._spill, ignore_errors=True)
         rows = sum(file.rows or 0 for file in sources)
-        if merged is not None and not merged.failure and merged.rows != rows:
-            merged = Merged(failure=f"{rows} rows became {merged.rows}", damaged=str(sources[0].path))
+        if merged is not None and not merged.failure and sum(file.rows for file in merged.files) != rows:
+            become = sum(file.rows for file in merged.files)
+            merged = Merged(failure=f"{rows} rows became {become}", damaged=str(sources[0].path))
         if merged is None or merged.failure:
-            self._drop(target)
+            self._drop(targets.values())
             if merged is not None:
                 self._fail(merged)
             return False
-        sync_new_file(target, self._disk)
+        files = [LakeFile(Path(file.path), file.first_run, file.last_run, file.rows) for file in merged.files]
+        for file in files:
+            sync_new_file(file.path, self._disk)
         self._faults("compact.file_written")
-        # Where this raises nobody knows whether the commit counts, so the file stays: if not, a start removes it.
-        if not self._replace(table, sources, LakeFile(target, merged.first_run, merged.last_run, rows)):
-            self._drop(target)
+        # Where this raises nobody knows whether the commit counts, so the files stay: if not, a start removes them.
+        if not self._replace(table, sources, files):
+            self._drop(targets.values())
             return False
         self._faults("compact.switched")
         for source in sources:
@@ -162,11 +171,12 @@ class Compaction:
         self.counts.merged_rows += rows
         return True
 
-    def _written(self, table: Table, sources: Sequence[LakeFile], target: Path) -> Merged | None:
-        """Have a process write the merged file, and return what it says; None where the end came before."""
+    def _written(self, table: Table, sources: Sequence[LakeFile], targets: Mapping[Role, Path]) -> Merged | None:
+        """Have a process write the merged files, and return what it says; None where the end came before."""
         paths = [str(file.path) for file in sources]
         digests = [file.sealed.digest if file.sealed is not None else None for file in sources]
-        asked = Merge(table.folder.name, paths, digests, str(target), str(self._spill))
+        wanted = {role: str(target) for role, target in targets.items()}
+        asked = Merge(table.folder.name, paths, digests, wanted, str(self._spill))
         child = subprocess.Popen(
             [sys.executable, "-m", "livespan.collector.lake.merging"],
             stdin=subprocess.PIPE,
@@ -192,9 +202,10 @@ class Compaction:
         damaged = str(sources[reading].path) if reading < len(sources) else ""
         return Merged(failure=f"its reader ended with exit status {child.returncode}", damaged=damaged)
 
-    def _drop(self, target: Path) -> None:
-        with suppress(FileNotFoundError):
-            self._disk.remove(target)
+    def _drop(self, targets: Iterable[Path]) -> None:
+        for target in targets:
+            with suppress(FileNotFoundError):
+                self._disk.remove(target)
 
     def _fail(self, merged: Merged) -> None:
         self.counts.failures += 1

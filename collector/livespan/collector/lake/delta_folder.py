@@ -6,7 +6,7 @@ it opens a table whose newest commit is an empty file without a word.
     _delta_log/N.checkpoint.parquet, _last_checkpoint
                                    synced by us before anything rests on them; torn: removed, the commits say the same
     _commit_*.json.tmp             a commit that was never given its name: removed
-    part-*.parquet                 synced before its commit. No commit names it: removed, the log still has its records
+    *.parquet                      synced before its commit. No commit names it: removed, the log still has its records
 """
 
 from __future__ import annotations

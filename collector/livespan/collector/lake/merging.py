@@ -1,4 +1,4 @@
-"""A process that merges published files of a table into one: `python -m livespan.collector.lake.merging`.
+"""A process that merges published files of a table: `python -m livespan.collector.lake.merging`.
 
     Merge (a line of JSON on standard input) ─▶ read, file and page against their checksums ─▶ sort ─▶ write ─▶ Merged
                                                 └─ the number of the source that is read, a line each
@@ -6,8 +6,8 @@
 
 In a process of its own, because what is read may be damaged: a bad footer can end its reader by SIGABRT, which must
 not end the collector; and because a sort takes memory and processor that are given back whole. Memory is bounded
-whatever is merged: `nodes` is sorted by DuckDB, which spills; `content`, whose rows may be of any size, is taken row
-group by row group as it is, so its files are sorted within row groups alone.
+whatever is merged: `nodes` is sorted by DuckDB, which spills, into a file a role (plain_runs.py); `content`, whose
+rows may be of any size, is taken row group by row group as it is, so its files are sorted within row groups alone.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import os
 import sys
 import threading
 from contextlib import closing, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 import duckdb
 import msgspec
 
-from livespan.collector.arrow import gathered, parquet_extent, verified_rows, verified_stream
+from livespan.collector.arrow import arrow_schema, gathered, parquet_extent, verified_rows, verified_stream
 from livespan.collector.lake.file_digest import file_digest
+from livespan.collector.lake.file_names import Role
 from livespan.collector.lake.parquet import content_file, nodes_file
+from livespan.collector.lake.plain_runs import DECIDING, decide, sorted_rows
 from livespan.collector.lake.schema import CONTENT, NODES
 
-__all__ = ["Merge", "Merged"]
+__all__ = ["Merge", "Merged", "MergedFile", "merge_files"]
 
-_GROUP_ROWS: Final = 8192
+_GROUP_ROWS: Final = 16384
 _CONTENT_ROWS: Final = 256
 _GROUP_BYTES: Final = 32 * 1024 * 1024
 _BATCH_ROWS: Final = 2048
@@ -43,7 +47,7 @@ class Merge(msgspec.Struct, frozen=True):
     Attributes:
         table: `nodes` or `content`.
         sources: paths, in the order of their watermarks.
-        target: the path of the new file, which is not synced here.
+        targets: the paths of the new files by role; they are not synced here.
         digests: XXH3-64 of each source as it was published, None where that is not known.
         spill: a folder for what does not fit into memory.
     """
@@ -51,24 +55,32 @@ class Merge(msgspec.Struct, frozen=True):
     table: str
     sources: list[str]
     digests: list[int | None]
-    target: str
+    targets: dict[Role, str]
     spill: str
 
 
+class MergedFile(msgspec.Struct, frozen=True):
+    """A file that was written: its rows, and the bounds of their run ids, None where they are not known."""
+
+    path: str
+    rows: int
+    first_run: str | None
+    last_run: str | None
+
+
 class Merged(msgspec.Struct, frozen=True):
-    """What was written: rows, and the bounds of their run ids, None where they are not known. Or why nothing was:
-    `failure`, and the source that cannot be read, "" where it is none of them.
+    """What was written: those of the targets that got rows. Or why nothing was: `failure`, and the source that cannot
+    be read, "" where it is none of them.
     """
 
-    rows: int = 0
-    first_run: str | None = None
-    last_run: str | None = None
+    files: tuple[MergedFile, ...] = ()
     failure: str = ""
     damaged: str = ""
 
 
-def _merge(merge: Merge) -> Merged:
-    target = Path(merge.target)
+def merge_files(merge: Merge) -> Merged:
+    """Merge, and return what was written, or why nothing was."""
+    targets = {role: Path(target) for role, target in merge.targets.items()}
     sources = [Path(source) for source in merge.sources]
     for number, source in enumerate(sources):
         _say(number)  # before it is read: its footer may end this process
@@ -82,23 +94,27 @@ def _merge(merge: Merge) -> Merged:
             return Merged(failure=str(error).strip().partition("\n")[0], damaged=str(source))
     _say(len(sources))
     if merge.table == "nodes":
-        _merge_nodes(sources, target, merge.spill)
+        _merge_nodes(sources, targets, merge.spill)
     else:
-        with closing(content_file(target)) as file:
+        with closing(content_file(targets[Role.PART])) as file:
             for source in sources:
                 for rows in verified_rows(source, CONTENT):
                     file.write_table(rows, row_group_size=_CONTENT_ROWS)
-    return Merged(*parquet_extent(target, "run_id"))
+    written = [path for path in targets.values() if path.exists()]
+    return Merged(tuple([MergedFile(str(path), *parquet_extent(path, "run_id")) for path in written]))
 
 
-def _merge_nodes(sources: list[Path], target: Path, spill: str) -> None:
-    database = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": _MEMORY, "temp_directory": spill})
-    with database as connection, closing(nodes_file(target, _GROUP_ROWS)) as file:
+def _merge_nodes(sources: list[Path], targets: dict[Role, Path], spill: str) -> None:
+    with duckdb.connect(
+        ":memory:", config={"threads": "1", "memory_limit": _MEMORY, "temp_directory": spill}
+    ) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("published", verified_stream(sources, NODES))
-        ordered = connection.sql("SELECT * FROM published ORDER BY project, run_id, log_seq")
-        for rows in gathered(ordered.to_arrow_reader(_BATCH_ROWS), NODES, _GROUP_ROWS, _GROUP_BYTES):
-            file.write_table(rows, row_group_size=_GROUP_ROWS)
+        decide(connection, verified_stream(sources, arrow_schema(DECIDING)))
+        rows = sorted_rows(connection, verified_stream(sources, NODES), _BATCH_ROWS)
+        for role, batches in groupby(rows, key=itemgetter(0)):
+            with closing(nodes_file(targets[role], _GROUP_ROWS)) as file:
+                for group in gathered((batch for _, batch in batches), NODES, _GROUP_ROWS, _GROUP_BYTES):
+                    file.write_table(group, row_group_size=_GROUP_ROWS)
 
 
 def _say(what: object) -> None:
@@ -121,7 +137,7 @@ def _main() -> None:
     merge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Merge)
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
-        merged = _merge(merge)
+        merged = merge_files(merge)
     except Exception as error:  # noqa: BLE001  # the process's border: told to who started it
         merged = Merged(failure=f"{type(error).__name__}: {error}".strip().partition("\n")[0])
     _say(merged)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from livespan.collector.disk import Disk, SystemDisk
@@ -31,6 +31,7 @@ from livespan.collector.lake.reader import LakeReader
 from livespan.collector.lake.rows import fold, folded_rows
 from livespan.collector.lake.schema import CONTENT, NODES
 from livespan.collector.lake.table import LakeFile, Table, open_table
+from livespan.collector.lake.touched import TouchedRuns
 from livespan.collector.lake.views_file import write_views
 from livespan.collector.log.protocol import Faults, FrameRef, no_faults
 from livespan.collector.metrics.buckets import PUBLICATION_S, Buckets
@@ -127,6 +128,7 @@ class Publisher:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._nodes = open_table(folder / "nodes", NODES, log_id, self._disk)
         self._content = open_table(folder / "content", CONTENT, log_id, self._disk)
+        self._touched = TouchedRuns()
         hot.publish(self._files())
         self.compaction = Compaction(
             folder,
@@ -136,6 +138,11 @@ class Publisher:
             disk=self._disk,
             faults=faults,
         )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the files of all snapshots are."""
+        return self._nodes.folder, self._content.folder
 
     @property
     def watermark(self) -> int:
@@ -156,7 +163,7 @@ class Publisher:
         nodes = self._hot.files().nodes
         self._reader.sound.check(nodes)
         starts = self._published_starts(snapshot.hot, nodes)
-        return Snapshot(snapshot.nodes, snapshot.content, (*snapshot.hot, *starts))
+        return replace(snapshot, hot=(*snapshot.hot, *starts))
 
     def recover(self, frames: Iterable[tuple[Sequence[Record], FrameRef, int]]) -> None:
         """Take in what the log still holds, in order, before anything is added: (records, reference, payload size)
@@ -346,18 +353,19 @@ class Publisher:
                     self._hot.restore(held)
 
     def _files(self) -> LakeFiles:
-        return LakeFiles(self._nodes.files, self._content.files)
+        nodes = self._nodes.files
+        return LakeFiles(nodes, self._content.files, self._touched.update([(file.path, file.sealed) for file in nodes]))
 
     def _write_views(self) -> None:
         files = self._files()
         if files != self._viewed:
             nodes, content = ([file.path for file in each] for each in (files.nodes, files.content))
-            write_views(self._folder, nodes, content, self._disk)
+            write_views(self._folder, nodes, content, files.plain.touched if files.plain.known else None, self._disk)
             self._viewed = files
         self._faults("publish.views_written")
 
-    def _replace(self, table: Table, sources: Sequence[LakeFile], merged: LakeFile) -> bool:
-        """Put a merged file in the place of its sources; return False where one of them is live no more."""
+    def _replace(self, table: Table, sources: Sequence[LakeFile], merged: Sequence[LakeFile]) -> bool:
+        """Put merged files in the place of their sources; return False where one of them is live no more."""
         with self._publishing:
             self._make_sure()
             if not all(table.holds(source.path) for source in sources):

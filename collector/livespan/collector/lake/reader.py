@@ -1,6 +1,6 @@
 """Our own point reads of published files by DuckDB: the rows of one run, started rows by node, content by digest.
 
-Conditions are literals (quoted by `_text`), so that bloom filters and row-group bounds prune;
+Conditions are literals (literals.py), so that bloom filters and row-group bounds prune;
 files that cannot hold the run are not opened.
 """
 
@@ -13,6 +13,7 @@ from typing import Final
 
 import duckdb
 
+from livespan.collector.lake.literals import text_literal
 from livespan.collector.lake.read_back import READ_COLUMNS
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 from livespan.collector.lake.sound import SoundFiles
@@ -46,7 +47,7 @@ class LakeReader:
         """
         which = "" if generation is None else f" AND generation = {generation}"
         newest = "" if generation is not None else " QUALIFY generation = max(generation) OVER ()"
-        where = f"project = {_text(project)} AND run_id = {_text(run_id)}{which}{newest} ORDER BY log_seq"
+        where = f"project = {text_literal(project)} AND run_id = {text_literal(run_id)}{which}{newest} ORDER BY log_seq"
         mine = [file for file in files if file.may_hold(run_id)]
         self.sound.check(mine, run_id)
         return self._nodes([file for file in mine if self.sound.is_sound(file)], where)
@@ -60,7 +61,7 @@ class LakeReader:
         rows: list[Row] = []
         for first in range(0, len(wanted), _AT_ONCE):
             part = wanted[first : first + _AT_ONCE]
-            listed = ", ".join([_text(node) for _, node in part])
+            listed = ", ".join([text_literal(node) for _, node in part])
             rows += self._nodes(files, f"kind = 'started' AND node_id IN ({listed})")
         pairs = set(wanted)
         return [row for row in rows if (row["trace_id"], row["node_id"]) in pairs]
@@ -74,12 +75,12 @@ class LakeReader:
 
     def content(self, files: Sequence[LakeFile], run_id: str, digest: str) -> bytes | None:
         """Return stored bytes by their digest, None where the run has none such. They are not checked here."""
-        rows = self._content(files, run_id, "bytes", f"digest = {_text(digest)}")
+        rows = self._content(files, run_id, "bytes", f"digest = {text_literal(digest)}")
         return _bytes(rows[0][0]) if rows else None
 
     def content_at(self, files: Sequence[LakeFile], run_id: str, log_seq: int, name: str) -> tuple[str, bytes] | None:
         """Return (digest, bytes) of what one record left, by attribute name."""
-        rows = self._content(files, run_id, "digest, bytes", f"log_seq = {log_seq} AND name = {_text(name)}")
+        rows = self._content(files, run_id, "digest, bytes", f"log_seq = {log_seq} AND name = {text_literal(name)}")
         return (str(rows[0][0]), _bytes(rows[0][1])) if rows else None
 
     def close(self) -> None:
@@ -97,18 +98,18 @@ class LakeReader:
         """Return the first row of `content` that fits; a file that cannot be read hides nothing that another holds."""
         mine = [file for file in files if file.may_hold(run_id)]
         try:
-            return self._first(mine, columns, f"run_id = {_text(run_id)} AND {where}")
+            return self._first(mine, columns, f"run_id = {text_literal(run_id)} AND {where}")
         except Damaged as damaged:
             for file in mine:
                 with suppress(Damaged):
-                    rows = self._first([file], columns, f"run_id = {_text(run_id)} AND {where}")
+                    rows = self._first([file], columns, f"run_id = {text_literal(run_id)} AND {where}")
                     if rows:
                         return rows
             raise damaged from None
 
     def _first(self, files: Sequence[LakeFile], columns: str, where: str) -> list[tuple[object, ...]]:
         source = relation([file.path for file in files], CONTENT_COLUMNS)
-        return self._fetch(f"SELECT {columns} FROM ({source}) WHERE {where} LIMIT 1")  # noqa: S608  # quoted by _text
+        return self._fetch(f"SELECT {columns} FROM ({source}) WHERE {where} LIMIT 1")  # noqa: S608  # quoted
 
     def _fetch(self, sql: str) -> list[tuple[object, ...]]:
         """Return the rows of a statement. What a damaged file leads to DuckDB may call an internal error, and it
@@ -154,12 +155,6 @@ def _damaged(error: Exception) -> Damaged:
         subject="lake",
         hint="Run `livespan verify`; restore the file from a copy.",
     )
-
-
-def _text(value: str) -> str:
-    """Return a literal; DuckDB's parser ends a statement at a NUL, so that has to be spelled."""
-    quoted = "'" + value.replace("'", "''") + "'"
-    return "(" + quoted.replace("\0", "' || chr(0) || '") + ")" if "\0" in value else quoted
 
 
 def _bytes(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""The commit that puts one merged file in the place of its sources: remove and add in one, with `dataChange` false, as
+"""The commit that puts merged files in the place of their sources: remove and add in one, with `dataChange` false, as
 Delta's protocol has it for what changes no row.
 """
 
@@ -16,16 +16,17 @@ __all__ = ["Replacement", "write_replacement"]
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What the commit says. `stats` is the new file's, as Delta has it: JSON text. Times are wall time."""
+    """What the commit says. `targets` are the new files, each with its statistics as Delta has them: JSON text. Times
+    are wall time.
+    """
 
     sources: Sequence[Path]
-    target: Path
-    stats: str
+    targets: Sequence[tuple[Path, str]]
     now_ns: int
 
 
 def write_replacement(folder: Path, version: int, replacement: Replacement, disk: Disk) -> None:
-    """Write commit `version` of the table in `folder`; the new file is synced already. Raises as `write_commit`."""
+    """Write commit `version` of the table in `folder`; the new files are synced already. Raises as `write_commit`."""
     now_ms = replacement.now_ns // 1_000_000
     actions: list[Action] = [commit_info(now_ms, "OPTIMIZE", {})]
     for source in replacement.sources:
@@ -38,5 +39,5 @@ def write_replacement(folder: Path, version: int, replacement: Replacement, disk
             "size": source.stat().st_size,
         }
         actions.append({"remove": removed})
-    actions.append(added(replacement.target, replacement.stats, now_ms, data_change=False))
+    actions += [added(target, stats, now_ms, data_change=False) for target, stats in replacement.targets]
     write_commit(folder, version, actions, disk)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from livespan.collector.disk import Disk, write_all
 from livespan.collector.lake.file_digest import file_digest
 from livespan.collector.notices import Notices
 
-__all__ = ["SEALS_FOLDER", "Sealed", "Seals", "read_seal"]
+__all__ = ["SEALS_FOLDER", "Sealed", "Seals", "read_seal", "sealed_files"]
 
 SEALS_FOLDER: Final = "_seals"
 _LOG_FOLDER: Final = "_delta_log"
@@ -61,6 +62,16 @@ def read_seal(path: Path) -> Seal | None:
         return msgspec.msgpack.decode(body, type=Seal)
     except msgspec.DecodeError:
         return None
+
+
+def sealed_files(folder: Path) -> dict[str, Sealed]:
+    """Return what the seals of the table in `folder` say of its files, by name; a damaged seal says nothing."""
+    files: dict[str, Sealed] = {}
+    for path in sorted((folder / SEALS_FOLDER).glob("*.seal")):
+        with suppress(FileNotFoundError):  # a newer checkpoint stands for it
+            seal = read_seal(path)
+            files.update(seal.files if seal is not None else {})
+    return files
 
 
 class Seals:

@@ -25,6 +25,7 @@ from livespan.collector.disk import Disk
 from livespan.collector.lake.add_actions import add_actions
 from livespan.collector.lake.commit_file import Addition, write_addition
 from livespan.collector.lake.delta_folder import LOG_FOLDER, commit_path, mend, remove_unnamed
+from livespan.collector.lake.file_names import Role, place_of, sort_key
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
 from livespan.collector.lake.replacement import Replacement, write_replacement
@@ -131,9 +132,12 @@ class Table:
         """Return a fresh path for a file; the name says up to which `log_seq` it was written."""
         return self.folder / f"part-{watermark:020}-{random_hex(4)}.parquet"
 
-    def path_behind(self, file: LakeFile) -> Path:
-        """Return a fresh path for a merged file whose last source is `file`: it takes that one's place in the order."""
-        return file.path.with_name(f"{file.path.stem.rpartition('-')[0]}-{random_hex(4)}.parquet")
+    def paths_behind(self, file: LakeFile) -> dict[Role, Path]:
+        """Return fresh paths, by role, for the files of a merge whose last source is `file`: they take that one's
+        place in the order.
+        """
+        place = f"{place_of(file.path).partition('-')[0]}-{random_hex(4)}.parquet"
+        return {role: file.path.with_name(f"{role}-{place}") for role in Role}
 
     def refresh(self) -> None:
         """See what was committed since, and make it durable.
@@ -177,12 +181,12 @@ class Table:
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
 
-    def replace(self, sources: Sequence[LakeFile], file: LakeFile, now_ns: int) -> None:
-        """Put a merged file, which was synced, in the place of its sources, and return when that lasts.
+    def replace(self, sources: Sequence[LakeFile], files: Sequence[LakeFile], now_ns: int) -> None:
+        """Put merged files, which were synced, in the place of their sources, and return when that lasts.
 
         Args:
-            sources: live files, whose rows are the file's; they stay on disk for a while.
-            file: lies in the table's folder; its `rows` are known.
+            sources: live files, whose rows are those of `files`; they stay on disk for a while.
+            files: lie in the table's folder; their `rows` are known.
             now_ns: wall time, for the commit.
 
         Raises:
@@ -191,9 +195,9 @@ class Table:
         self.refresh()
         paths = [source.path for source in sources]
         try:
-            replacement = Replacement(paths, file.path, _stats(file), now_ns)
+            replacement = Replacement(paths, [(file.path, _stats(file)) for file in files], now_ns)
             write_replacement(self.folder, self._known + 1, replacement, self._disk)
-            self._committed([file], frozenset(paths), self.watermark)
+            self._committed(files, frozenset(paths), self.watermark)
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
         self.removed.add(paths, now_ns)
@@ -225,7 +229,7 @@ class Table:
         self._stand(version, self._live_files(), self._delta.transaction_version(self._app) or 0)
 
     def _stand(self, version: int, live: Iterable[LakeFile], watermark: int) -> None:
-        files = sorted(live, key=lambda file: file.path.name)
+        files = sorted(live, key=lambda file: sort_key(file.path))
         self._seal(version, files)
         self.files = tuple([replace(file, sealed=self._seals.files.get(file.path.name)) for file in files])
         self.watermark = watermark

@@ -6,19 +6,36 @@ engine.
        ├─ checkpoints  with their bytes                                     └─ llm_calls   PROMPTs, each call once
        └─ runs         one row a generation: status, counts, tokens
 
-Each window is partitioned by run, so that a condition on a run reaches the files.
+Each window is partitioned by run, so that a condition on a run reaches the files. `records` and `nodes` are made of
+two parts each, so that windows run over few rows only:
+
+    plain, beside      untouched plain runs (lake/touched.py), as their rows stand       ─┐
+    mixed ─▶ windows   all the rest: other files, rows not published, touched plain runs ─┴▶ records, nodes
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from livespan.collector.lake.file_names import Role, role_of
+from livespan.collector.lake.literals import path_literal, text_literal
 from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
 
-__all__ = ["is_whole", "relation", "view_statements", "views_text"]
+__all__ = [
+    "Relations",
+    "by_role",
+    "is_whole",
+    "mixed_nodes",
+    "relation",
+    "relations",
+    "view_statements",
+    "views_text",
+    "windowed",
+]
 
 _SQL_TYPES: Final = {
     "text": "VARCHAR",
@@ -37,17 +54,39 @@ _SAME_CALL: Final = (
 )
 """What two instrumentations say alike of one model call; see proto/foreign/echoes.py."""
 
-_RECORDS: Final = f"""
-SELECT * FROM published
+_ONCE: Final = f"""
 QUALIFY row_number() OVER (
     PARTITION BY {_RUN}, writer,
         CASE WHEN writer = '' THEN log_seq ELSE writer_seq END, CASE WHEN writer = '' THEN log_id END
     ORDER BY log_seq
-) = 1"""  # noqa: S608  # nothing but names of columns
+) = 1"""
 
-_NODES: Final = f"""
-WITH newest AS (
-    SELECT * FROM records WHERE kind IN ('started', 'ended', 'settled', 'attempt', 'foreign')
+_RECORDS: Final = """
+SELECT plain.* FROM plain ANTI JOIN touched ON plain.run_id = touched.run_id
+UNION ALL BY NAME
+SELECT beside.* FROM beside ANTI JOIN touched ON beside.run_id = touched.run_id
+UNION ALL BY NAME
+SELECT * FROM mixed"""
+
+_TOUCHED: Final = """
+UNION ALL BY NAME SELECT plain.* FROM plain SEMI JOIN touched ON plain.run_id = touched.run_id
+UNION ALL BY NAME SELECT beside.* FROM beside SEMI JOIN touched ON beside.run_id = touched.run_id"""
+
+_MIXED_NODES: Final = f"""
+WITH told AS (
+    SELECT *,
+        arg_max(
+            {{
+                'kind': kind, 'status': status, 'log_seq': log_seq, 'settled': settled, 'settled_by': settled_by,
+                'ended_at': ended_at, 'ended_ns': ended_ns, 'output': output, 'output_digest': output_digest,
+                'output_size_bytes': output_size_bytes
+            }}, log_seq
+        ) FILTER (kind = 'settled') OVER (PARTITION BY {_RUN}, node_id) AS verdict,
+        arg_max(lease_event, log_seq) FILTER (kind = 'lease' AND lease_event <> 'cancelled')
+            OVER (PARTITION BY {_RUN}) = 'granted' AS running
+    FROM mixed WHERE kind IN ('started', 'ended', 'settled', 'attempt', 'foreign', 'lease')
+), newest AS (
+    SELECT * FROM told WHERE kind <> 'lease'
     QUALIFY row_number() OVER (
         PARTITION BY {_RUN}, node_id
         ORDER BY CASE kind WHEN 'ended' THEN 2 WHEN 'settled' THEN 0 WHEN 'foreign' THEN -1 ELSE 1 END DESC,
@@ -70,15 +109,9 @@ WITH newest AS (
         PARTITION BY {_SAME_CALL}, framework ORDER BY started_ns, ended_ns DESC, node_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
-), verdict AS (
-    SELECT * FROM records WHERE kind = 'settled'
-    QUALIFY row_number() OVER (PARTITION BY {_RUN}, node_id ORDER BY log_seq DESC) = 1
-), life AS (
-    SELECT {_RUN}, arg_max(lease_event, log_seq) = 'granted' AS running FROM records
-    WHERE kind = 'lease' AND lease_event <> 'cancelled' GROUP BY ALL
 )
 SELECT
-    own.* EXCLUDE (newest_try) REPLACE (
+    own.* EXCLUDE (newest_try, verdict, running) REPLACE (
         coalesce(verdict.kind, own.kind) AS kind,
         coalesce(verdict.status, own.status) AS status,
         coalesce(verdict.log_seq, own.log_seq) AS log_seq,
@@ -97,7 +130,7 @@ SELECT
         CASE WHEN verdict.settled = 'done' THEN NULL ELSE own.error_value END AS error_value
     ),
     coalesce(own.effect, false) AND verdict.settled IS NULL AND own.newest_try AND (
-        (own.status = 'RUNNING' AND NOT coalesce(life.running, false))
+        (own.status = 'RUNNING' AND NOT coalesce(own.running, false))
         OR (own.status = 'FAILED' AND NOT coalesce(own.not_done, false))
     ) AS in_doubt,
     verdict.settled IS NOT NULL AND own.kind = 'ended' AND own.log_seq > verdict.log_seq AND CASE
@@ -105,9 +138,13 @@ SELECT
             OR coalesce(own.output_digest, own.output, '') <> coalesce(verdict.output_digest, verdict.output, '')
         ELSE coalesce(own.not_done, false) AND verdict.settled = 'done'
     END AS conflict
-FROM own
-LEFT JOIN verdict USING ({_RUN}, node_id)
-LEFT JOIN life USING ({_RUN})"""  # noqa: S608  # as above
+FROM own"""  # noqa: S608  # nothing but names of columns
+
+_NODES: Final = f"""
+SELECT plain.*, false AS echo, false AS in_doubt, false AS conflict
+FROM plain ANTI JOIN touched ON plain.run_id = touched.run_id
+UNION ALL BY NAME
+({_MIXED_NODES.strip()})"""  # noqa: S608  # as above
 
 _RUNS: Final = f"""
 WITH told AS (
@@ -175,15 +212,46 @@ FROM records r LEFT JOIN content c
 WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)"""
 
 
-def view_statements(nodes_sql: str, content_sql: str) -> list[str]:
-    """Return the statements that make the views, in their order.
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """What the views are over, each a SELECT: all rows of the files by role (lake/file_names.py), `part` with the rows
+    that are not published; `touched`, the ids of the plain runs that have rows elsewhere.
+    """
+
+    plain: str
+    beside: str
+    part: str
+    content: str
+    touched: str
+
+
+def relations(nodes: Sequence[Path], content: Sequence[Path], touched: Collection[str] | None) -> Relations:
+    """Return the relations of these files.
 
     Args:
-        nodes_sql, content_sql: a SELECT of all rows of `nodes` and of `content`.
+        touched: ids of plain runs with rows elsewhere; None: it is not known which, so no run is taken as plain.
     """
+    plain, beside, part = (relation(files, NODE_COLUMNS) for files in by_role(nodes, touched).values())
+    return Relations(plain, beside, part, relation(content, CONTENT_COLUMNS), _listed(touched or ()))
+
+
+def by_role(nodes: Sequence[Path], touched: Collection[str] | None) -> dict[Role, list[Path]]:
+    """Return these files by how they are read; `touched` as in `relations`."""
+    files: dict[Role, list[Path]] = {role: [] for role in Role}
+    for path in nodes:
+        files[role_of(path) if touched is not None else Role.PART].append(path)
+    return files
+
+
+def view_statements(over: Relations) -> list[str]:
+    """Return the statements that make the views, in their order."""
     views = {
-        "content": content_sql,
-        "records": f"WITH published AS ({nodes_sql}){_RECORDS}",
+        "content": over.content,
+        "plain": over.plain,
+        "beside": over.beside,
+        "touched": over.touched,
+        "mixed": windowed(f"{over.part} {_TOUCHED}"),
+        "records": _RECORDS,
         "nodes": _NODES,
         "runs": _RUNS,
         "effects": "SELECT * FROM nodes WHERE effect",
@@ -193,19 +261,28 @@ def view_statements(nodes_sql: str, content_sql: str) -> list[str]:
     return [f"CREATE OR REPLACE VIEW {name} AS {sql.strip()}" for name, sql in views.items()]
 
 
+def mixed_nodes() -> str:
+    """Return the SELECT of `nodes` over the view `mixed` alone."""
+    return _MIXED_NODES
+
+
+def windowed(rows_sql: str) -> str:
+    """Return a SELECT of these rows, each record once."""
+    return f"WITH published AS ({rows_sql}) SELECT * FROM published {_ONCE}"  # noqa: S608  # SQL of ours
+
+
 def relation(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     """Return a SELECT of all rows of these files; of none, one with the same columns and no rows."""
     if files:
-        listed = ",\n    ".join([_quoted(path) for path in files])
+        listed = ",\n    ".join([path_literal(path) for path in files])
         return f"SELECT * FROM read_parquet([\n    {listed}\n], union_by_name = true)"  # noqa: S608  # paths are quoted
     typed = ", ".join([f'CAST(NULL AS {_SQL_TYPES[kind]}) AS "{name}"' for name, kind in columns.items()])
     return f"SELECT {typed} WHERE false"
 
 
-def views_text(nodes: Sequence[Path], content: Sequence[Path]) -> str:
+def views_text(nodes: Sequence[Path], content: Sequence[Path], touched: Collection[str] | None) -> str:
     """Return the text of `lake/views.sql` over these files; its second line holds the SHA-256 of what follows."""
-    statements = view_statements(relation(nodes, NODE_COLUMNS), relation(content, CONTENT_COLUMNS))
-    body = "".join([f"{statement};\n\n" for statement in statements])
+    body = "".join([f"{statement};\n\n" for statement in view_statements(relations(nodes, content, touched))])
     return f"{_HEAD}{_SUM}{hashlib.sha256(body.encode()).hexdigest()}\n{body}"
 
 
@@ -216,7 +293,9 @@ def is_whole(text: bytes) -> bool:
     return head == _HEAD.encode() and told.decode("ascii", "replace") == hashlib.sha256(body).hexdigest()
 
 
-def _quoted(path: Path) -> str:
-    """Return a path as a literal in which nothing is a pattern."""
-    text = str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-    return "'" + text.replace("'", "''") + "'"
+def _listed(runs: Collection[str]) -> str:
+    """Return a SELECT of these run ids."""
+    if not runs:
+        return "SELECT CAST(NULL AS VARCHAR) AS run_id WHERE false"
+    rows = ",\n    ".join([f"({text_literal(run)})" for run in sorted(runs)])
+    return f"SELECT run_id FROM (VALUES\n    {rows}\n) AS listed(run_id)"  # noqa: S608  # quoted

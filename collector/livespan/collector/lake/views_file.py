@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from livespan.collector.disk import Disk, write_all
@@ -13,13 +13,15 @@ from livespan.collector.lake.views import views_text
 __all__ = ["write_views"]
 
 
-def write_views(folder: Path, nodes: Sequence[Path], content: Sequence[Path], disk: Disk) -> None:
-    """Write the lake folder's `views.sql` over these files, and return when it lasts.
+def write_views(
+    folder: Path, nodes: Sequence[Path], content: Sequence[Path], touched: Collection[str] | None, disk: Disk
+) -> None:
+    """Write the lake folder's `views.sql` over these files (as views.relations has them), and return when it lasts.
 
     Raises:
         OSError: the disk refused; the file is the one that was there, or the new one.
     """
-    text = views_text([path.absolute() for path in nodes], [path.absolute() for path in content])
+    text = views_text([path.absolute() for path in nodes], [path.absolute() for path in content], touched)
     new = folder / "views.sql.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

@@ -99,3 +99,7 @@ class CollectorFamilies:
         )
         yield gauge("livespan_published_sequence", "The log_seq up to which is published.", self.publisher.watermark)
         yield histogram("livespan_publication_seconds", "Duration of publications.", counts.took.read())
+        merged = self.publisher.compaction.counts
+        yield counter("livespan_merges", "Commits that put merged files in the place of small ones.", merged.merges)
+        yield counter("livespan_merged_files", "Files that were merged.", merged.merged_files)
+        yield counter("livespan_merge_failures", "Merges that failed.", merged.failures)

@@ -123,7 +123,7 @@ class Answer:
                 raise _cancelled()
             self._process = process
         self._until_s = time.monotonic() + self._limits.timeout_s
-        process.ask(self._sql, snapshot.nodes, snapshot.content, hot)
+        process.ask(self._sql, snapshot, hot)
         return process
 
     def _put_back(self) -> None:

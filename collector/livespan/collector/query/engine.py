@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 
 from livespan.collector.query.answer import Answer
 from livespan.collector.query.limits import QueryLimits
@@ -22,7 +22,7 @@ class QueryEngine:
     def __init__(self, lake: Lake, limits: QueryLimits | None = None) -> None:
         self._lake = lake
         self._limits = limits or QueryLimits()
-        self._processes = StatementProcesses(self._limits)
+        self._processes = StatementProcesses(self._limits, lake)
 
     @property
     def limits(self) -> QueryLimits:
@@ -33,11 +33,9 @@ class QueryEngine:
         """Return the answer to a user's statement, to be closed by the caller; nothing has happened yet."""
         return Answer(self._lake, self._processes, self._limits, sql)
 
-    @contextmanager
-    def reading(self) -> Generator[Reading]:
-        """Open one snapshot for statements of our own; all of them see the same."""
-        with closing(open_reading(self._lake.snapshot(), self._limits)) as connection:
-            yield Reading(connection, self._limits)
+    def reading(self, runs: Collection[str] | None = None) -> AbstractContextManager[Reading]:
+        """Open one snapshot for statements of our own, or these runs of it; all of them see the same."""
+        return open_reading(self._lake.snapshot(), self._limits, runs)
 
     def retire(self, idle_s: float) -> None:
         """End the processes that no statement has needed for this long."""

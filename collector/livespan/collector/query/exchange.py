@@ -53,11 +53,14 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A statement over these files, and over the rows that the descriptor beside it holds (an Arrow stream)."""
+    """A statement over these files, and over the rows that the descriptor beside it holds (an Arrow stream). `touched`
+    is as in snapshots.Snapshot.
+    """
 
     sql: str
     nodes: list[str]
     content: list[str]
+    touched: list[str] | None
 
 
 class More(msgspec.Struct, frozen=True, tag=True):

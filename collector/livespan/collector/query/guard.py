@@ -1,7 +1,8 @@
 """Which SQL a user may run: one statement that reads. DuckDB's own parser decides, never a pattern over the text.
 
-The guard is the first of two walls and there for the sake of good messages; the second is the connection itself
-(engine.py), which has no files to reach, no settings to change and nothing of worth to write to.
+The guard is the first of three walls. The second is the connection itself (statement_database.py), which reaches the
+lake's folders, has no settings to change and nothing of worth to write to; the third is what the process has given up
+(confinement.py): no file can be written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 import duckdb
 
+from livespan.collector.query.sources import check_sources
 from livespan.proto.errors import InvalidInput
 
 __all__ = ["VIEWS_HINT", "read_only"]
@@ -25,15 +27,18 @@ def read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """Return the one statement that `sql` holds, if it only reads.
 
     Raises:
-        InvalidInput: it does not parse, holds no statement or several, or is something else than a read.
+        InvalidInput: it does not parse, holds no statement or several, is something else than a read, or reads
+            something else than the views.
     """
     statement = _only_statement(connection, sql)
-    kind = statement.type.name
-    if kind == "EXPLAIN":
+    read = statement
+    if statement.type.name == "EXPLAIN":
         # EXPLAIN ANALYZE runs what it explains, so that must be a read as well.
-        kind = _only_statement(connection, _explained(statement.query)).type.name
+        read = _only_statement(connection, _explained(statement.query))
+    kind = read.type.name
     if kind not in _READS:
         raise InvalidInput(f"a {kind} statement is not a read", subject="sql", hint=_ONLY_READS)
+    check_sources(connection, read.query)
     return statement.query
 
 

@@ -12,15 +12,16 @@ Arrow's may end the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, cast
 
 import duckdb
 
+from livespan.collector.lake.literals import text_literal
 from livespan.collector.lake.rows import node_table
-from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
-from livespan.collector.lake.views import relation, view_statements
+from livespan.collector.lake.views import Relations, relations, view_statements
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import errors_of_ours, too_many_rows
 from livespan.collector.query.snapshots import Snapshot
@@ -36,9 +37,20 @@ _INTERRUPT_S: Final = 0.05
 class Reading:
     """Statements of our own over one snapshot."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, limits: QueryLimits) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, over: Relations, limits: QueryLimits) -> None:
         self._connection = connection
+        self._over = over
         self._limits = limits
+
+    def narrow(self, runs: Collection[str]) -> None:
+        """Have the views show these run ids alone from here on, and read no more for it: conditions on several runs do
+        not reach the files through every view.
+        """
+        known = set(view_statements(self._over))
+        with errors_of_ours(self._limits):
+            for statement in view_statements(_narrowed(self._over, runs)):
+                if statement not in known:
+                    self._connection.execute(statement)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, object]]:
         """Return all rows of a statement, a column a key.
@@ -85,26 +97,37 @@ class Reading:
             ended.set()
 
 
-def open_reading(snapshot: Snapshot, limits: QueryLimits) -> duckdb.DuckDBPyConnection:
-    """Return a database of its own over a snapshot: nothing that a statement leaves behind is seen by another. The
-    caller closes it.
+@contextmanager
+def open_reading(snapshot: Snapshot, limits: QueryLimits, runs: Collection[str] | None) -> Generator[Reading]:
+    """Open a database of its own over a snapshot: nothing that a statement leaves behind is seen by another.
+
+    Args:
+        runs: the ids of the runs that are shown; None: all.
 
     Raises:
         Damaged: the footer of a file cannot be read.
     """
-    connection = duckdb.connect(
-        ":memory:",
-        config={**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)},
-    )
-    try:
+    over = relations(snapshot.nodes, snapshot.content, snapshot.touched)
+    over = replace(over, part=f"{over.part} {_AND_HOT}")
+    if runs is not None:
+        over = _narrowed(over, runs)
+    config = {**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)}
+    with duckdb.connect(":memory:", config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET parquet_metadata_cache = true")
         connection.register("unpublished_nodes", node_table(snapshot.hot))
-        nodes, content = relation(snapshot.nodes, NODE_COLUMNS), relation(snapshot.content, CONTENT_COLUMNS)
         with errors_of_ours(limits):
-            for statement in view_statements(f"{nodes} {_AND_HOT}", content):
+            for statement in view_statements(over):
                 connection.execute(statement)
         connection.execute("SET lock_configuration = true")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        yield Reading(connection, over, limits)
+
+
+def _narrowed(over: Relations, runs: Collection[str]) -> Relations:
+    listed = ", ".join([text_literal(run) for run in runs])
+    which = f"run_id IN ({listed})" if runs else "false"
+    plain, beside, part = (
+        f"SELECT * FROM ({rows}) WHERE {which}"  # noqa: S608  # quoted
+        for rows in (over.plain, over.beside, over.part)
+    )
+    return replace(over, plain=plain, beside=beside, part=part)

@@ -36,6 +36,19 @@ _LIST: Final = """
     ORDER BY started_at DESC NULLS LAST, project, run_id
     LIMIT CASE WHEN $3 = 0 THEN 9223372036854775807 ELSE $3 END
 """
+_NEWEST: Final = """
+    WITH told AS (
+        SELECT project, run_id, generation, min(started_at) AS started_at,
+            arg_max(session, log_seq) FILTER (session IS NOT NULL) AS session
+        FROM records GROUP BY ALL
+    )
+    SELECT run_id FROM (
+        SELECT * FROM told QUALIFY generation = max(generation) OVER (PARTITION BY project, run_id)
+    )
+    WHERE $1 IN ('', project) AND $2 IN ('', session)
+    ORDER BY started_at DESC NULLS LAST, project, run_id LIMIT $3
+"""
+"""The ids alone of the runs that _LIST shows: everything else of a run is then read of these only."""
 _RUN: Final = """
     SELECT * FROM runs WHERE project = $1 AND run_id = $2 AND CASE WHEN $3 = 0 THEN newest ELSE generation = $3 END
 """
@@ -85,7 +98,10 @@ def list_runs(engine: QueryEngine, held: Held, wanted: RunFilter = _ALL) -> list
     """Return runs, newest first: of each id the newest generation."""
     in_sql = wanted.limit if not wanted.status and not wanted.tags else 0
     with engine.reading() as reading:
-        rows = reading.rows(_LIST, [wanted.project, wanted.session, in_sql])
+        which = [wanted.project, wanted.session, in_sql]
+        if in_sql:
+            reading.narrow({text_of(row, "run_id") for row in reading.rows(_NEWEST, which)})
+        rows = reading.rows(_LIST, which)
     found = filter(wanted.keeps, (_summary(row, is_held=_is_held(row, held)) for row in rows))
     return list(islice(found, wanted.limit or None))
 
@@ -96,7 +112,7 @@ def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generat
     Raises:
         NotFound: nothing is recorded of it.
     """
-    with engine.reading() as reading:
+    with engine.reading([run_id]) as reading:
         found = reading.rows(_RUN, [project, run_id, generation])
         if not found:
             raise NotFound("there is no such run", subject=f"run {run_id}", hint="`livespan runs list` shows the runs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +23,18 @@ class Snapshot(Protocol):
     @property
     def hot(self) -> Sequence[Record]: ...
 
+    @property
+    def touched(self) -> Collection[str] | None:
+        """Which plain runs have rows in `hot` or in files of other units; None where that is not known."""
+        ...
+
 
 class Lake(Protocol):
     """Where snapshots come from; may be called from any thread."""
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Where the files of all snapshots are."""
+        ...
 
     def snapshot(self) -> Snapshot: ...

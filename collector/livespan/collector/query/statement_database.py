@@ -1,25 +1,30 @@
-"""The database in which users' statements run: the views over relations that we opened, and no file.
+"""The database in which users' statements run: the views over the lake's files, and no other file.
 
-    database   made once, before a statement is known: views over relations without rows
-    session    of one statement: a connection of its own, on which these relations are a snapshot's, and which
-               can write nothing, so that no statement leaves anything behind for another
+    database   made once, before a statement is known: the views over variables that hold lists of files
+    session    of one statement: a connection of its own, whose variables are a snapshot's files, and which can write
+               nothing, so that no statement leaves anything behind for another
 
-DuckDB binds a view's relations by name each time it is used. Making the views takes most of a small statement's time,
-and so that has passed before.
+DuckDB looks at a variable each time a view is used. Making the views takes most of a small statement's time, and so
+that has passed before; what was read of a file's footer is kept for the next statement. DuckDB opens files in the
+lake's folders alone; that of these only a snapshot's are named is the guard's to see (guard.py), and that none is
+written to the kernel's as well (confinement.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from livespan.collector.arrow import ArrowTable, files_relation
+from livespan.collector.arrow import ArrowSchema, ArrowTable, parquet_descriptor
+from livespan.collector.lake.file_names import Role
+from livespan.collector.lake.literals import plain_path
 from livespan.collector.lake.schema import CONTENT, NODES
-from livespan.collector.lake.views import view_statements
+from livespan.collector.lake.views import Relations, by_role, view_statements
 from livespan.collector.query.limits import QueryLimits
 
 __all__ = ["DATABASE", "session", "statement_database"]
@@ -31,23 +36,28 @@ DATABASE: Final = {
     "temp_directory": "",  # nothing spills into files: the memory limit is the limit
 }
 """What every database that reads the lake is configured with."""
+_SCHEMAS: Final[dict[str, ArrowSchema]] = {"plain": NODES, "beside": NODES, "part": NODES, "content": CONTENT}
 
 
-def statement_database(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
-    """Return a new database over nothing; the caller closes it."""
+def statement_database(limits: QueryLimits, folders: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+    """Return a new database over nothing, which may open the files in these folders; the caller closes it."""
     connection = duckdb.connect(
         ":memory:",
-        config={
-            **DATABASE,
-            "enable_external_access": "false",
-            "memory_limit": f"{limits.memory_bytes}B",
-            "threads": str(limits.threads),
-        },
+        config={**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)},
     )
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    _register(connection, (), (), NODES.empty_table())
-    nodes = "SELECT * FROM published_nodes UNION ALL BY NAME SELECT * FROM unpublished_nodes"
-    for statement in view_statements(nodes, "SELECT * FROM published_content"):
+    # Files never change once they are named, so what was read of their footers holds.
+    connection.execute("SET GLOBAL parquet_metadata_cache = true")
+    connection.execute("SET GLOBAL allowed_paths = $1", [[_no_rows(name) for name in _SCHEMAS]])
+    connection.execute("SET GLOBAL allowed_directories = $1", [[f"{folder.absolute()}/" for folder in folders]])
+    connection.execute("SET GLOBAL enable_external_access = false")
+    _open(connection, (), (), (), NODES.empty_table())
+    files = {
+        name: f"SELECT * FROM read_parquet(getvariable('{name}'), union_by_name = true)"  # noqa: S608  # names of ours
+        for name in _SCHEMAS
+    }
+    files["part"] += " UNION ALL BY NAME SELECT * FROM unpublished_nodes"
+    for statement in view_statements(Relations(**files, touched="SELECT unnest(getvariable('touched')) AS run_id")):
         connection.execute(statement)
     connection.execute("SET lock_configuration = true")
     return connection
@@ -55,18 +65,37 @@ def statement_database(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def session(
-    database: duckdb.DuckDBPyConnection, nodes: Sequence[Path], content: Sequence[Path], hot: ArrowTable
+    database: duckdb.DuckDBPyConnection,
+    nodes: Sequence[Path],
+    content: Sequence[Path],
+    touched: Collection[str] | None,
+    hot: ArrowTable,
 ) -> Generator[duckdb.DuckDBPyConnection]:
-    """Open a snapshot for one statement."""
+    """Open a snapshot for one statement; `touched` as in snapshots.Snapshot."""
     with database.cursor() as connection:
-        _register(connection, nodes, content, hot)
+        _open(connection, nodes, content, touched, hot)
         connection.execute("BEGIN TRANSACTION READ ONLY")
         yield connection
 
 
-def _register(
-    connection: duckdb.DuckDBPyConnection, nodes: Sequence[Path], content: Sequence[Path], hot: ArrowTable
+def _open(
+    connection: duckdb.DuckDBPyConnection,
+    nodes: Sequence[Path],
+    content: Sequence[Path],
+    touched: Collection[str] | None,
+    hot: ArrowTable,
 ) -> None:
-    connection.register("published_nodes", files_relation(nodes, NODES))
-    connection.register("published_content", files_relation(content, CONTENT))
+    roles = by_role(nodes, touched)
+    for name in _SCHEMAS:
+        files = content if name == "content" else roles[Role(name)]
+        connection.execute(f"SET VARIABLE {name} = $1", [[_no_rows(name), *map(plain_path, files)]])
+    connection.execute("SET VARIABLE touched = $1::VARCHAR[]", [list(touched or ())])
     connection.register("unpublished_nodes", hot)
+
+
+@cache
+def _no_rows(name: str) -> str:
+    """Return the path of a file with the columns of a relation and no rows, in memory: a list of files is never empty,
+    and the columns of an older format's are all there.
+    """
+    return f"/proc/self/fd/{parquet_descriptor(_SCHEMAS[name].empty_table())}"

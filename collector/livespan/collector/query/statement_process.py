@@ -4,7 +4,7 @@
                                                    └────────────────────────────────────────┘
 
 Whatever a statement does to it, the collector loses nothing but this process: it is killed where it takes too long,
-and dies alone where it is out of memory or a file's footer ends Arrow's reader. Standard input is the socket.
+and dies alone where it is out of memory or a damaged file ends its reader. Standard input is the socket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 
 from livespan.collector.arrow import ArrowTable, map_stream
 from livespan.collector.lake.schema import NODES
-from livespan.collector.query.confinement import confine, end_with_parent, resident_bytes
+from livespan.collector.query.confinement import confine, end_first, end_with_parent, resident_bytes, write_no_files
 from livespan.collector.query.exchange import (
     MOST_ROW_BYTES,
     Ask,
@@ -36,7 +36,7 @@ from livespan.collector.query.exchange import (
 )
 from livespan.collector.query.guard import read_only
 from livespan.collector.query.limits import QueryLimits
-from livespan.collector.query.refusing import duckdb_errors, too_much_memory
+from livespan.collector.query.refusing import duckdb_errors, errors_of_ours, too_much_memory
 from livespan.collector.query.statement_database import session, statement_database
 from livespan.collector.query.values import json_value, unique_names
 from livespan.proto.errors import InvalidInput, LivespanError
@@ -53,11 +53,13 @@ _WARM_UP: Final = "SELECT now(), count(*) FROM records"
 
 def _main() -> None:
     end_with_parent()
+    end_first()
+    write_no_files()  # before there are threads, which would go without
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # they are for the collector, which ends us when it leaves
     limits = QueryLimits(memory_bytes=int(sys.argv[1]), threads=int(sys.argv[2]))
-    database = statement_database(limits)
-    with session(database, (), (), NODES.empty_table()) as connection:
+    database = statement_database(limits, [Path(folder) for folder in sys.argv[3:]])
+    with session(database, (), (), (), NODES.empty_table()) as connection:
         connection.execute(_WARM_UP).fetchall()
     confine(limits.memory_bytes)
     began_bytes = resident_bytes()
@@ -98,10 +100,17 @@ def _replies(
     """Run the statement and yield its rows, cut into replies; one without rows where there are none."""
     nodes, content = list(map(Path, ask.nodes)), list(map(Path, ask.content))
     with ExitStack() as opened:
-        with duckdb_errors(limits):
-            connection = opened.enter_context(session(database, nodes, content, hot))
-            connection.execute(read_only(connection, ask.sql))
-            columns = unique_names([str(column[0]) for column in connection.description])
+        with errors_of_ours(limits):
+            connection = opened.enter_context(session(database, nodes, content, ask.touched, hot))
+        try:
+            with duckdb_errors(limits):
+                connection.execute(read_only(connection, ask.sql))
+                columns = unique_names([str(column[0]) for column in connection.description])
+        except InvalidInput:
+            with errors_of_ours(limits):  # is it the statement, or a file that cannot be read?
+                connection.rollback()
+                connection.execute("EXPLAIN SELECT 1 FROM records, content").fetchall()
+            raise
         size, ended = _FIRST_ROWS, False
         while not ended:
             with duckdb_errors(limits):

@@ -23,6 +23,7 @@ from typing import Final
 from livespan.collector.arrow import ArrowTable, stream_descriptor
 from livespan.collector.query.exchange import Ask, Frame, Message, Ready, receive, send
 from livespan.collector.query.limits import QueryLimits
+from livespan.collector.query.snapshots import Lake, Snapshot
 from livespan.proto.errors import Unavailable
 
 __all__ = ["StatementProcess", "StatementProcesses"]
@@ -42,12 +43,14 @@ _ENVIRONMENT: Final = {
 class StatementProcess:
     """One process. One thread asks and receives; any thread may kill it. Who made it calls `end`."""
 
-    def __init__(self, limits: QueryLimits) -> None:
+    def __init__(self, limits: QueryLimits, folders: Sequence[Path]) -> None:
         ours, its = socket.socketpair()
         try:
             with its:
+                command = [sys.executable, "-P", "-m", _MODULE, str(limits.memory_bytes), str(limits.threads)]
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                    [sys.executable, "-P", "-m", _MODULE, str(limits.memory_bytes), str(limits.threads)],
+                    [*command, *[str(folder.absolute()) for folder in folders]],
+                    cwd="/",
                     stdin=its.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -74,8 +77,8 @@ class StatementProcess:
             return False
         return self._is_ready and self._process.poll() is None
 
-    def ask(self, sql: str, nodes: Sequence[Path], content: Sequence[Path], hot: ArrowTable) -> None:
-        """Have it run a statement over a snapshot; what comes of it is received.
+    def ask(self, sql: str, snapshot: Snapshot, hot: ArrowTable) -> None:
+        """Have it run a statement over a snapshot, whose unpublished rows are `hot`; what comes of it is received.
 
         Raises:
             OSError: it has ended.
@@ -83,7 +86,9 @@ class StatementProcess:
         rows = stream_descriptor(hot)
         self._is_ready = False
         try:
-            self.send(Ask(sql, list(map(str, nodes)), list(map(str, content))), rows)
+            touched = list(snapshot.touched) if snapshot.touched is not None else None
+            nodes, content = ([str(path.absolute()) for path in files] for files in (snapshot.nodes, snapshot.content))
+            self.send(Ask(sql, nodes, content, touched), rows)
         finally:
             os.close(rows)
 
@@ -113,10 +118,11 @@ class StatementProcess:
 
 
 class StatementProcesses:
-    """Processes under the same limits. Thread-safe; closed by who made it."""
+    """Processes under the same limits, which open no files but the lake's. Thread-safe; closed by who made it."""
 
-    def __init__(self, limits: QueryLimits) -> None:
+    def __init__(self, limits: QueryLimits, lake: Lake) -> None:
         self._limits = limits
+        self._lake = lake
         self._lock = threading.Lock()
         self._idle: list[StatementProcess] = []
         self._all: set[StatementProcess] = set()
@@ -135,7 +141,7 @@ class StatementProcesses:
                 return process
             self.drop(process)
         try:
-            process = self._starter.submit(StatementProcess, self._limits).result()
+            process = self._starter.submit(StatementProcess, self._limits, self._lake.folders).result()
         except (OSError, RuntimeError) as error:
             raise _no_process(str(error)) from error
         self._all.add(process)

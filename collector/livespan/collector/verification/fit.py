@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
-from livespan.collector.lake.schema import CONTENT_COLUMNS, NODE_COLUMNS
-from livespan.collector.lake.views import is_whole, relation, views_text
+from livespan.collector.lake.file_names import sort_key
+from livespan.collector.lake.seals import sealed_files
+from livespan.collector.lake.touched import TouchedRuns
+from livespan.collector.lake.views import is_whole, relations, views_text
 from livespan.collector.verification.file_reader import FileReader
 from livespan.collector.verification.log import LogReading, read_log
 from livespan.collector.verification.rows import ContentCheck
@@ -120,7 +122,7 @@ def _views_fault(home: Home, path: Path) -> Fault | str:
             open_state(reading, "")
             if not reading.opened:
                 return ""  # told of the table
-        files.append(sorted((path.absolute() for path in reading.files), key=lambda each: each.name))
+        files.append(sorted((path.absolute() for path in reading.files), key=sort_key))
     if not any(files) and not path.exists():
         return ""
     hint = "It is written anew with the next publication: run anything in this home, or `livespan serve`."
@@ -128,10 +130,14 @@ def _views_fault(home: Home, path: Path) -> Fault | str:
         found = path.read_bytes()
     except OSError as error:
         return Fault(str(path), None, f"It cannot be read: {error.strerror}.", hint)
-    wanted = views_text(files[0], files[1]).encode()
+    sealed = sealed_files(home.lake / "nodes")
+    plain = TouchedRuns().update([(each, sealed.get(each.name)) for each in files[0]])
+    touched = plain.touched if plain.known else None
+    wanted = views_text(files[0], files[1], touched).encode()
     if found == wanted:
         return ""
-    tables = (relation(files[0], NODE_COLUMNS), relation(files[1], CONTENT_COLUMNS))
+    over = relations(files[0], files[1], touched)
+    tables = [table for table in (over.plain, over.beside, over.part, over.content) if "read_parquet" in table]
     if is_whole(found) and all(table.encode() in found for table in tables):
         return "Another version of Livespan wrote them, over the files of the last commits."
     where = next((at for at, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other), len(found))
