@@ -29,7 +29,7 @@ from livespan.collector.query.limits import QueryLimits
 
 __all__ = ["DATABASE", "session", "statement_database"]
 
-DATABASE: Final = {
+DATABASE: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",  # else a name in SQL may be a variable of ours
