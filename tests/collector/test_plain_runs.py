@@ -160,8 +160,8 @@ def row(seq: int, kind: str = "ended", node: int = 0, **values: object) -> Row:
 
 def call(seq: int, framework: str) -> Row:
     """Return a model call as one of two instrumentations saw it."""
-    seen = {"type": "PROMPT", "framework": framework, "input_tokens": 8, "output_tokens": 30, "writer": ""}
-    return row(seq, "foreign", effect=None, ended_ns=100 - seq, **seen)
+    seen: Row = {"type": "PROMPT", "framework": framework, "input_tokens": 8, "output_tokens": 30, "writer": ""}
+    return row(seq, "foreign", effect=None, ended_ns=100 - seq) | seen
 
 
 PLAIN: dict[str, tuple[list[Row], set[int]]] = {

@@ -111,8 +111,9 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits, runs: Collection[str] 
     over = replace(over, part=f"{over.part} {_AND_HOT}")
     if runs is not None:
         over = _narrowed(over, runs)
-    config = {**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)}
-    with duckdb.connect(":memory:", config=config) as connection:
+    with duckdb.connect(
+        ":memory:", config={**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)}
+    ) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET parquet_metadata_cache = true")
         connection.register("unpublished_nodes", node_table(snapshot.hot))
