@@ -58,7 +58,10 @@ class RemovedFiles:
             if OUR_COMMIT not in data:
                 continue
             for line in data.splitlines():
-                removed = decoder.decode(line).remove
+                try:
+                    removed = decoder.decode(line).remove
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue  # an old commit, damaged; `livespan verify` names it
                 if removed is not None and removed.path in there:
                     self._since_ms[there[removed.path]] = removed.deletionTimestamp
 
