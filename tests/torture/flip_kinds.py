@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deltalake import DeltaTable
+
 from livespan.collector.log.frame import HEADER_SIZE, MAGIC, frame_size, read_header
 from livespan.collector.log.segment import parse_name
 
-__all__ = ["KINDS", "Region", "UnknownFileError", "regions"]
+__all__ = ["KINDS", "Region", "UnknownFileError", "live_files", "regions"]
 
 _FOOTER: Final = 8
 _MAGIC: Final = 4
 _SPOOL_HEADER: Final = 64
+_TABLES: Final = ("nodes", "content")
 
 
 class UnknownFileError(AssertionError):
@@ -138,6 +141,7 @@ def regions(home: Path) -> list[Region]:
         UnknownFileError: there is a file of no known kind.
     """
     found: list[Region] = []
+    live = live_files(home)
     for path in sorted(home.rglob("*")):
         if not stat.S_ISREG(path.lstat().st_mode):
             continue
@@ -145,5 +149,13 @@ def regions(home: Path) -> list[Region]:
         cut = next((cut for pattern, cut in _KINDS if re.fullmatch(pattern, name)), None)
         if cut is None:
             raise UnknownFileError(f"what kind of file is {name}? Say so in {Path(__file__).name}")
+        if path.suffix == ".parquet" and path.parent.name in _TABLES and path not in live:
+            cut = _whole("lake: merged into another file", free=True)
         found += [region for region in cut(path, path.read_bytes()) if region.end > region.start]
     return found
+
+
+def live_files(home: Path) -> frozenset[Path]:
+    """Return the files that the lake's tables hold now; a merge leaves its sources on the disk for an hour."""
+    tables = [folder for name in _TABLES if (folder := home / "lake" / name).is_dir()]
+    return frozenset([Path(file) for folder in tables for file in DeltaTable(folder).file_uris()])

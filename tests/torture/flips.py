@@ -37,7 +37,7 @@ from tests.torture.flip_home import (
     same,
     truth_of,
 )
-from tests.torture.flip_kinds import KINDS, Region, regions
+from tests.torture.flip_kinds import KINDS, Region, live_files, regions
 from tests.torture.flips_agent import STEPS
 
 from livespan.collector.commands.verify import verified
@@ -189,6 +189,9 @@ class _Trial:
         living.end(signal.SIGTERM)
         self._said += living.said()
 
+    def _live(self) -> frozenset[Path]:
+        return live_files(self._living.home.root)
+
     def compare(self) -> list[str]:
         """Return what the lake lacks, or has twice, or has otherwise."""
         path, truth = self._region.path, self._truth
@@ -203,8 +206,10 @@ class _Trial:
             any(read.nodes.get(key) != row for key, row in truth.nodes.items()) or truth.content - read.content
         )
         reported = path.name in self._said
+        # What was merged into another file since, read there against its checksums, is read no more.
+        merged = path.suffix == ".parquet" and path.parent.name in ("nodes", "content") and path not in self._live()
         self.outcomes["reported" if reported else "no report"] += 1
-        if not reported and (harmed or (self._region.kind.startswith(_TOLD) and not self._healed)):
+        if not reported and (harmed or (self._region.kind.startswith(_TOLD) and not (self._healed or merged))):
             problems.append(f"it is reported nowhere: {self._said[-1500:]}")
         return problems
 
