@@ -78,16 +78,15 @@ class Seals:
     """The seals of one table; one thread at a time.
 
     Attributes:
-        files: what is sealed of the table's files, by name; of all that are live, where `digests`.
+        files: what is sealed of the table's live files, by name.
     """
 
-    def __init__(self, folder: Path, disk: Disk, *, digests: bool) -> None:
+    def __init__(self, folder: Path, disk: Disk) -> None:
         """Read the seals, and put back what they say of the table's log; what was damaged is told.
 
         Args:
             folder: the table's.
             disk: where what is mended is made to last.
-            digests: whether the files are to be checked before they are read; those of `content` have a digest a value.
 
         Raises:
             OSError: the disk refused.
@@ -95,7 +94,6 @@ class Seals:
         self.files: dict[str, Sealed] = {}
         self._folder = folder
         self._disk = disk
-        self._digests = digests
         self._versions: set[int] = set()
         self._notices = Notices("lake")
         self._mend()
@@ -110,7 +108,7 @@ class Seals:
             OSError: the disk refused; it is sealed the next time.
         """
         live = list(live)
-        fresh = {path.name: _sealed(path) for path in live if path.name not in self.files} if self._digests else {}
+        fresh = {path.name: _sealed(path) for path in live if path.name not in self.files}
         self.files.update(fresh)
         names = [f"{version:020}.json", *([f"{version:020}.checkpoint.parquet", "_last_checkpoint"] if base else [])]
         log = {name: (self._folder / _LOG_FOLDER / name).read_bytes() for name in names}

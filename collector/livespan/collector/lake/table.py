@@ -29,7 +29,7 @@ from livespan.collector.lake.file_names import Role, place_of, sort_key
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.removed_files import GRACE_S, RemovedFiles
 from livespan.collector.lake.replacement import Replacement, write_replacement
-from livespan.collector.lake.schema import FORMAT_VERSION, NODES
+from livespan.collector.lake.schema import FORMAT_VERSION
 from livespan.collector.lake.seals import Sealed, Seals
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import Conflict, Damaged, InvalidInput, Unavailable
@@ -66,7 +66,7 @@ def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Ta
         Damaged: it cannot be read. InvalidInput: a newer Livespan wrote it. OSError: the disk refused.
     """
     try:
-        seals = Seals(folder, disk, digests=schema is NODES)
+        seals = Seals(folder, disk)
         mend(folder, disk)
         table = Table(folder, log_id, disk, _load(folder, schema, disk), seals)
         live = frozenset(file.path.name for file in table.files)
