@@ -56,6 +56,47 @@ def test_a_torn_tail_is_cut_at_open_at_every_byte_boundary(tmp_path: Path) -> No
         log.close()
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_flipped_bit_in_the_header_of_the_last_frame_is_no_torn_tail(tmp_path: Path, alone: bool) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    before = [] if alone else [Entry(b"one", 1)]
+    *_, last = log.append([*before, Entry(bytes(range(90)), 3)])
+    log.close()
+    path = segment_of(folder, last.ref)
+    whole = path.read_bytes()
+    for bit in range(HEADER_SIZE * 8):
+        position = last.ref.offset + bit // 8
+        path.write_bytes(whole)
+        poke(path, position, bytes([whole[position] ^ 1 << bit % 8]))
+        log = open_log(folder, segment_bytes=4096)
+        (damage,) = log.report.damages
+        assert (damage.path, damage.offset) == (path, last.ref.offset)
+        assert (damage.size_bytes, damage.first_seq, damage.missing_records) == (152, last.first_seq, 3)
+        assert payloads(log) == [each.payload for each in before]
+        assert (log.report.cut, log.next_seq) == ((), last.first_seq + 3), "no sequence is used twice"
+        log.append([Entry(b"next", 1)])
+        log.close()
+        log = open_log(folder, segment_bytes=4096)
+        assert payloads(log) == [*[each.payload for each in before], b"next"]
+        log.close()
+
+
+def test_the_only_frame_of_an_older_segment_is_damage_and_no_torn_tail(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    log = open_log(folder, segment_bytes=4096)
+    first, second = (log.append([Entry(b"x" * 4000, 1)])[0] for _ in range(2))
+    log.close()
+    path = segment_of(folder, first.ref)
+    assert path != segment_of(folder, second.ref)
+    poke(path, 2000, b"y")
+    log = open_log(folder, segment_bytes=4096)
+    (damage,) = log.report.damages
+    assert (damage.path, damage.offset, damage.first_seq) == (path, 0, first.first_seq)
+    assert [frame.first_seq for frame in log.frames(1)] == [second.first_seq]
+    log.close()
+
+
 def test_a_flipped_bit_costs_its_frame_alone_and_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     log = open_log(folder, segment_bytes=KB64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_a_changed_checkpoint_is_put_back_and_its_seal_stands_for_all_before(tmp
     assert checkpoint.read_bytes() == good
     assert told(stand) == before
     assert all(file.sealed for file in stand.hot.files().nodes)
+    stand.crash()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_pointer_to_a_checkpoint_that_is_not_there_is_put_back_or_goes(tmp_path: Path, sealed: bool) -> None:
+    stand = publish(tmp_path, 22)
+    before = told(stand)
+    stand.crash()
+    table = tmp_path / "lake" / "nodes"
+    pointer = table / "_delta_log" / "_last_checkpoint"
+    good = pointer.read_bytes()
+    assert b'"version":20' in good
+    pointer.write_bytes(good.replace(b'"version":20', b'"version":60'))
+    if not sealed:
+        shutil.rmtree(table / "_seals")
+    stand = Stand(tmp_path)
+    assert (pointer.read_bytes() if pointer.exists() else b"") == (good if sealed else b"")
+    assert told(stand) == before
     stand.crash()
 
 

@@ -19,6 +19,7 @@ from tests.livespan_home import LiveHome
 import livespan.instrumentation as ls
 from livespan.collector.cli import livespan, run_command
 from livespan.collector.commands.verify import verified
+from livespan.collector.log import Entry, open_log
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.verification import verify
 from livespan.collector.verification.file_reader import FileReader
@@ -114,6 +115,33 @@ def test_a_bit_in_the_newest_frame_cannot_be_told_from_a_torn_tail(home: Home) -
     found = log(home)
     assert found.faults == []
     assert found.notes[0].startswith(f"{segment}@{last}: a frame that is not whole ends the log")
+
+
+@pytest.mark.parametrize("at", [3, 25, 27, 34, 45, 50])
+def test_a_bit_in_the_header_of_the_newest_frame_is_a_fault(home: Home, at: int) -> None:
+    segment = log_segment(home)
+    last = segment.read_bytes().rindex(b"LSFRAME\n")
+    flip(segment, last + at)
+    [fault] = log(home).faults
+    assert (fault.file, fault.offset) == (str(segment), last)
+
+
+def test_the_only_frame_of_an_older_segment_is_named(tmp_path: Path) -> None:
+    written = open_log(tmp_path / "log", segment_bytes=4096)
+    for _ in range(2):
+        written.append([Entry(b"x" * 4000, 1)])
+    written.close()
+    [first, _] = sorted((tmp_path / "log").glob("*1.seg"))[:2]
+    flip(first, 2000)
+    [fault] = read_log(tmp_path / "log", served=True).faults
+    assert (fault.file, fault.offset) == (str(first), 0)
+
+
+def test_a_pointer_to_a_checkpoint_that_is_not_there_is_named(home: Home) -> None:
+    pointer = home.lake / "nodes" / "_delta_log" / "_last_checkpoint"
+    pointer.write_text('{"version":40,"size":3}')
+    [fault] = [fault for fault in faults(home) if fault.file == str(pointer)]
+    assert fault.offset == 0
 
 
 def test_a_log_that_lost_what_is_published_is_a_fault(home: Home) -> None:

@@ -203,7 +203,8 @@ class _Trial:
         states = [key for key, digest in truth.states.items() if read.states.get(key) != digest]
         problems += [f"a state is missing: {key}" for key in states if not self._lost][:3]
         harmed = bool(self._lost) and (
-            any(read.nodes.get(key) != row for key, row in truth.nodes.items()) or truth.content - read.content
+            any(not _went_on(read.nodes.get(key), row) for key, row in truth.nodes.items())
+            or truth.content - read.content
         )
         reported = path.name in self._said
         # What was merged into another file since, read there against its checksums, is read no more.
@@ -220,8 +221,8 @@ class _Trial:
         problems: list[str] = []
         for key, row in wanted.items():
             seen = found.get(key)
-            if same(seen, row) or (seen and row[_STATUS] == "RUNNING"):
-                continue  # what was open goes on, and ends
+            if _went_on(seen, row):
+                continue
             if key not in self._lost:
                 problems.append(f"{key} was {_short(row)} and is {seen and _short(seen)}")
             elif seen and any(one is not None and one != other for one, other in zip(seen[4:8], row[4:8], strict=True)):
@@ -266,6 +267,11 @@ class _Trial:
         faults = [fault for _, part in verified(self._living.home) for fault in part.faults]
         notes = [note for _, part in verified(self._living.home) for note in part.notes]
         return "".join(f"verify: {fault.file}@{fault.offset}: {fault.what}\n" for fault in faults) + "\n".join(notes)
+
+
+def _went_on(seen: Row | None, row: Row) -> bool:
+    """Return whether a node is as it was, or was open and has gone on since."""
+    return same(seen, row) or (seen is not None and row[_STATUS] == "RUNNING")
 
 
 def _held_by(region: Region, data: bytes) -> set[Row]:

@@ -4,7 +4,8 @@ it opens a table whose newest commit is an empty file without a word.
     _delta_log/N.json              synced by us before commit N + 1: only the newest can be torn. Torn: removed, it
     never was
     _delta_log/N.checkpoint.parquet, _last_checkpoint
-                                   synced by us before anything rests on them; torn: removed, the commits say the same
+                                   synced by us before anything rests on them; torn, or naming none: removed, the
+                                   commits say the same
     _commit_*.json.tmp             a commit that was never given its name: removed
     *.parquet                      synced before its commit. No commit names it: removed, the log still has its records
 """
@@ -20,11 +21,15 @@ from livespan.collector.arrow import read_parquet
 from livespan.collector.disk import Disk
 from livespan.proto.errors import Damaged
 
-__all__ = ["LOG_FOLDER", "UNFINISHED", "commit_path", "mend", "remove_unnamed"]
+__all__ = ["LOG_FOLDER", "UNFINISHED", "commit_path", "mend", "names_a_checkpoint", "remove_unnamed"]
 
 LOG_FOLDER: Final = "_delta_log"
 UNFINISHED: Final = "_commit_*.json.tmp"
 """A pattern: commits under way, ours and delta-rs'."""
+
+
+class _Pointer(msgspec.Struct, frozen=True):
+    version: int
 
 
 def commit_path(folder: Path, version: int) -> Path:
@@ -48,7 +53,7 @@ def mend(folder: Path, disk: Disk) -> list[Path]:
     if checkpoints and not _is_parquet(checkpoints[-1]):
         torn.append(checkpoints[-1])
     pointer = log / "_last_checkpoint"
-    if pointer.exists() and (torn or not _is_json(pointer)):
+    if pointer.exists() and (torn or not names_a_checkpoint(pointer)):
         torn.append(pointer)
     removed += torn
     commits = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
@@ -82,6 +87,19 @@ def remove_unnamed(folder: Path, live: frozenset[str], disk: Disk) -> list[Path]
     if removed:
         disk.sync_folder(folder)
     return removed
+
+
+def names_a_checkpoint(pointer: Path) -> bool:
+    """Return whether the pointer to the table's last checkpoint can be read and names one that is there.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    try:
+        version = msgspec.json.decode(pointer.read_bytes(), type=_Pointer).version
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return any(pointer.parent.glob(f"{version:020}.checkpoint*.parquet"))
 
 
 def _is_json(path: Path) -> bool:

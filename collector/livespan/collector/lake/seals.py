@@ -22,13 +22,13 @@ from xxhash import xxh3_64_intdigest
 from livespan.collector.arrow import read_parquet
 from livespan.collector.difference import first_difference
 from livespan.collector.disk import Disk, write_all
+from livespan.collector.lake.delta_folder import LOG_FOLDER, names_a_checkpoint
 from livespan.collector.lake.file_digest import file_digest
 from livespan.collector.notices import Notices
 
 __all__ = ["SEALS_FOLDER", "Sealed", "Seals", "read_seal", "sealed_files"]
 
 SEALS_FOLDER: Final = "_seals"
-_LOG_FOLDER: Final = "_delta_log"
 _SUM_BYTES: Final = 8
 
 
@@ -111,7 +111,7 @@ class Seals:
         fresh = {path.name: _sealed(path) for path in live if path.name not in self.files}
         self.files.update(fresh)
         names = [f"{version:020}.json", *([f"{version:020}.checkpoint.parquet", "_last_checkpoint"] if base else [])]
-        log = {name: (self._folder / _LOG_FOLDER / name).read_bytes() for name in names}
+        log = {name: (self._folder / LOG_FOLDER / name).read_bytes() for name in names}
         if base:
             alive = {path.name for path in live}
             self.files = fresh = {name: sealed for name, sealed in self.files.items() if name in alive}
@@ -138,11 +138,11 @@ class Seals:
             for name, wanted in seal.log.items():
                 # The pointer is that of the last checkpoint alone, and may be older than another engine's.
                 if name != "_last_checkpoint" or seal.version == max(bases):
-                    self._put_back(self._folder / _LOG_FOLDER / name, wanted)
+                    self._put_back(self._folder / LOG_FOLDER / name, wanted)
 
     def _put_back(self, path: Path, wanted: bytes) -> None:
         found = path.read_bytes() if path.exists() else b""
-        if found == wanted or (path.name == "_last_checkpoint" and _is_newer(found, wanted)):
+        if found == wanted or (path.name == "_last_checkpoint" and _is_newer(path, found, wanted)):
             return
         at = first_difference(found, wanted)
         replace_durably(path, wanted, self._disk)
@@ -182,10 +182,10 @@ def _sealed(path: Path) -> Sealed:
     return Sealed(file_digest(path), tuple(sorted(runs)))
 
 
-def _is_newer(found: bytes, wanted: bytes) -> bool:
-    """Return whether a pointer names a later checkpoint than the sealed one: another engine's."""
+def _is_newer(path: Path, found: bytes, wanted: bytes) -> bool:
+    """Return whether a pointer names a later checkpoint than the sealed one, and there is one: another engine's."""
     try:
         one, other = (msgspec.json.decode(data, type=_Pointer).version for data in (found, wanted))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return one > other
+    return one > other and names_a_checkpoint(path)

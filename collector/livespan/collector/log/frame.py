@@ -33,6 +33,7 @@ __all__ = [
     "encode_frame",
     "frame_prefix",
     "frame_size",
+    "one_bit_off",
     "read_header",
 ]
 
@@ -92,7 +93,7 @@ def read_header(data: bytes | bytearray | memoryview, offset: int) -> FrameHeade
     return FrameHeader._make(_HEADER.unpack_from(data, offset))
 
 
-def check_parts(head: bytes, payload: bytes, prefix: bytes) -> FrameHeader | None:
+def check_parts(head: bytes, payload: bytes | memoryview, prefix: bytes) -> FrameHeader | None:
     """Return the header of a frame that was read in two parts, if it starts with `prefix` and its checksum holds."""
     if len(head) != HEADER_SIZE or not head.startswith(prefix):
         return None
@@ -118,3 +119,23 @@ def check_frame(view: memoryview, offset: int, prefix: bytes) -> FrameHeader | N
     checksum = xxh3_64(view[offset : offset + _CHECKED])
     checksum.update(view[payload:end])
     return header if checksum.intdigest() == header.checksum else None
+
+
+def one_bit_off(view: memoryview, offset: int, prefix: bytes) -> FrameHeader | None:
+    """Return the header of the frame at `offset` as it was before one bit of it flipped, None where no single bit would
+    make it whole.
+    """
+    if offset + HEADER_SIZE > len(view):
+        return None
+    head = bytearray(view[offset : offset + HEADER_SIZE])
+    strange = int.from_bytes(head[: len(prefix)], "little") ^ int.from_bytes(prefix, "little")
+    if strange.bit_count() > 1:
+        return None
+    for bit in (strange.bit_length() - 1,) if strange else range(8 * len(prefix), 8 * HEADER_SIZE):
+        head[bit >> 3] ^= 1 << (bit & 7)
+        start = offset + HEADER_SIZE
+        header = check_parts(bytes(head), view[start : start + read_header(head, 0).length], prefix)
+        if header is not None:
+            return header
+        head[bit >> 3] ^= 1 << (bit & 7)
+    return None

@@ -96,6 +96,9 @@ def open_folder(
     with_frames = sorted((each for each in every if each.first_seq), key=lambda each: (each.first_seq, each.id))
     segments = _in_rising_order(with_frames, damages)
     spares = [each for each in every if not scans[each.id].first_seq]
+    end_seq = segments[-1].end_seq if segments else 0
+    lost = [(each.path, scans[each.id]) for each in spares if scans[each.id].is_torn_below(end_seq)]
+    damages += [Damage(path, scan.end_offset, 0, scan.torn_seq, 0) for path, scan in lost]
     cut = [_cut(each, disk) for each in (*segments[-1:], *spares) if scans[each.id].torn]
     for segment in segments:
         disk.sync_file(segment.fd, segment.path)

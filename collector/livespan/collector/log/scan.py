@@ -6,8 +6,8 @@ the log ends.
                       reported
 
 Reads bytes and decides; it changes nothing. A place that holds no whole frame is *damage* if a
-whole frame follows it in the segment, and otherwise the segment's end, which is *torn* if the start
-of a frame of this use stands there.
+whole frame follows it in the segment, or if it is one bit of a header away from a whole frame. Otherwise
+it is the segment's end, which is *torn* if the start of a frame of this use stands there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from livespan.collector.log.frame import check_frame, frame_size
+from livespan.collector.log.frame import HEADER_SIZE, check_frame, frame_size, one_bit_off, read_header
 
 __all__ = ["Damage", "SegmentScan", "read_segment", "scan_segment"]
 
@@ -51,8 +51,17 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class SegmentScan:
-    """What a segment holds. `first_seq` is 0 where it holds no frame; `end_seq` is one above its
-    last record.
+    """What a segment holds.
+
+    Attributes:
+        offsets: where its whole frames are.
+        records: how many these hold.
+        first_seq: of its first frame; 0 where there is none.
+        end_seq: one above its last record.
+        end_offset: where its frames end.
+        torn: the start of a frame of this use stands behind them.
+        torn_seq: the first sequence that this start names, unchecked; 0 where it names none.
+        damages: what is not as it was written.
     """
 
     offsets: array[int]
@@ -61,7 +70,14 @@ class SegmentScan:
     end_seq: int
     end_offset: int
     torn: bool
+    torn_seq: int
     damages: list[Damage]
+
+    def is_torn_below(self, end_seq: int) -> bool:
+        """Return whether what is torn here was written before a frame that ends the log at `end_seq`: it is damage, for
+        what a crash leaves torn is newer than all else.
+        """
+        return self.torn and 0 < self.torn_seq < end_seq
 
 
 def read_segment(fd: int, data: bytearray) -> list[int]:
@@ -110,13 +126,14 @@ def scan_segment(data: bytearray, path: Path, prefix: bytes, floor_seq: int = 0)
     damages: list[Damage] = []
     records = first_seq = 0
     next_seq = floor_seq
-    end = position = 0
+    end = position = torn_seq = 0
     torn = False
     with memoryview(data) as view:
         while position >= 0:
             header = check_frame(view, position, prefix) if position % 8 == 0 else None
             if header is None or header.first_seq < next_seq:
-                torn = torn or data.startswith(prefix, position)
+                if not torn and data.startswith(prefix, position):
+                    torn, torn_seq = True, _named_seq(view, position)
                 position = data.find(needle, position + 1)
                 continue
             missing = header.first_seq - next_seq if first_seq else 0
@@ -128,4 +145,16 @@ def scan_segment(data: bytearray, path: Path, prefix: bytes, floor_seq: int = 0)
             records += header.records
             position = end = position + frame_size(header.length)
             torn = False
-    return SegmentScan(offsets, records, first_seq, next_seq, end, torn, damages)
+        flipped = one_bit_off(view, end, prefix)
+        if flipped is not None and flipped.first_seq >= next_seq:
+            torn = False
+            size = frame_size(flipped.length)
+            damages.append(Damage(path, end, size, flipped.first_seq, flipped.records))
+            first_seq = first_seq or flipped.first_seq
+            next_seq = flipped.first_seq + flipped.records
+            end += size
+    return SegmentScan(offsets, records, first_seq, next_seq, end, torn, torn_seq if torn else 0, damages)
+
+
+def _named_seq(view: memoryview, offset: int) -> int:
+    return read_header(view, offset).first_seq if offset + HEADER_SIZE <= len(view) else 0

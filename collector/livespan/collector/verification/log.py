@@ -154,16 +154,15 @@ def _tails(reading: LogReading, scanned: list[_Scanned], *, served: bool) -> Non
         if not one.scan.torn:
             continue
         place = f"{one.path}@{one.scan.end_offset}"
-        if one.path == reading.last or not one.scan.first_seq:
-            if not served:
-                reading.notes.append(
-                    f"{place}: a frame that is not whole ends the log. It was under way when the collector died and "
-                    "was never acknowledged, or the disk damaged it: the two cannot be told apart. The next start "
-                    "cuts it off."
-                )
-        else:
-            what = "A frame that is not whole ends the segment, and later segments follow."
+        if one.scan.is_torn_below(reading.end_seq) or (one.scan.first_seq and one.path != reading.last):
+            what = "A frame that is not whole ends the segment, and later ones follow."
             reading.faults.append(Fault(str(one.path), one.scan.end_offset, what, _LOST))
+        elif not served:
+            reading.notes.append(
+                f"{place}: a frame that is not whole ends the log. It was under way when the collector died and "
+                "was never acknowledged, or the disk damaged it: the two cannot be told apart. The next start "
+                "cuts it off."
+            )
 
 
 def _fault(damage: Damage) -> Fault:

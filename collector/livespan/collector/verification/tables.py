@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from deltalake.exceptions import DeltaError
 from livespan.collector.arrow import ArrowTable, row_groups
 from livespan.collector.difference import first_difference
 from livespan.collector.lake.add_actions import add_actions
-from livespan.collector.lake.delta_folder import LOG_FOLDER
+from livespan.collector.lake.delta_folder import LOG_FOLDER, names_a_checkpoint
 from livespan.collector.lake.file_digest import file_digest
 from livespan.collector.lake.seals import SEALS_FOLDER, Sealed, read_seal
 from livespan.collector.verification.file_reader import Broken, FileReader
@@ -58,7 +59,7 @@ def read_table_log(folder: Path, log_id: str, reader: FileReader) -> TableReadin
         _check_lines(path, reading)
     pointer = log / "_last_checkpoint"
     if pointer.exists():
-        _check_lines(pointer, reading)
+        _check_pointer(pointer, reading)
     for path in checkpoints:
         for broken in reader.read(path):
             hint = "Remove it while no collector runs: the commits say the same, as long as they are all there."
@@ -120,6 +121,14 @@ def read_files(
             f"{len(strangers)} Parquet files in {reading.folder} are not in the last commit: a publication under way, "
             "or cut short (the next start removes them), or what a compaction merged (removed after an hour)."
         )
+
+
+def _check_pointer(path: Path, reading: TableReading) -> None:
+    """Report a pointer to the last checkpoint that names none; what it is about lies in the commits, too."""
+    with suppress(FileNotFoundError):
+        if not names_a_checkpoint(path):
+            what = "It names no checkpoint of the table."
+            reading.faults.append(Fault(str(path), 0, what, "The next start puts it back, or removes it."))
 
 
 def _check_lines(path: Path, reading: TableReading) -> None:
