@@ -143,15 +143,19 @@ def regions(home: Path) -> list[Region]:
     found: list[Region] = []
     live = live_files(home)
     for path in sorted(home.rglob("*")):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            continue
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # a collector that runs has removed it since
         name = str(path.relative_to(home))
         cut = next((cut for pattern, cut in _KINDS if re.fullmatch(pattern, name)), None)
         if cut is None:
             raise UnknownFileError(f"what kind of file is {name}? Say so in {Path(__file__).name}")
         if path.suffix == ".parquet" and path.parent.name in _TABLES and path not in live:
             cut = _whole("lake: merged into another file", free=True)
-        found += [region for region in cut(path, path.read_bytes()) if region.end > region.start]
+        found += [region for region in cut(path, data) if region.end > region.start]
     return found
 
 

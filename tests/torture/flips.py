@@ -53,6 +53,7 @@ _TOLD: Final = ("log: frame", "lake: nodes", "lake: content", "lake: Delta commi
 _FORWARDED: Final = "forwarder's cursor"
 _HOMES: Final = 2
 _STATUS: Final = 3
+_CHOICES: Final = 20
 _OFTEN: Final = 3
 """In every third trial the collector runs while its home is damaged."""
 
@@ -125,12 +126,7 @@ class _Trials:
         if beside or not any(region.kind == kind for region in regions(living.home.root)):
             beside = True
             living.start(0.2, forward=kind == _FORWARDED)
-        found = [region for region in regions(living.home.root) if region.kind == kind]
-        if not found:
-            raise TrialError(f"the home has nothing of the kind {kind}")
-        region = self._coin.choice(found)
-        at, bit = self._coin.randrange(region.start, region.end), self._coin.randrange(8)
-        trial = _Trial(living, self._truth, region, at, bit)
+        trial = self._trial(kind)
         self.report.flips[kind] += 1
         try:
             trial.play(self._number, beside=beside)
@@ -140,6 +136,19 @@ class _Trials:
         self.report.outcomes += trial.outcomes
         self.report.problems += [f"{trial}{' beside the collector' * beside}: {problem}" for problem in problems]
         self.report.problems += [f"{trial}: {problem}" for problem in trial.problems]
+
+
+    def _trial(self, kind: str) -> _Trial:
+        """Choose a bit. A collector that runs may take a file away meanwhile."""
+        for _ in range(_CHOICES):
+            found = [region for region in regions(self._living.home.root) if region.kind == kind]
+            if not found:
+                break
+            region = self._coin.choice(found)
+            at, bit = self._coin.randrange(region.start, region.end), self._coin.randrange(8)
+            with suppress(FileNotFoundError):
+                return _Trial(self._living, self._truth, region, at, bit)
+        raise TrialError(f"the home has nothing of the kind {kind}")
 
 
 class _Trial:

@@ -1,9 +1,10 @@
 """The soak: agents at a steady pace, a collector that is killed every 20 seconds, and a look at memory and disk.
 
 Compared at the end: each answer that the agent saw with the Parquet files, by digest, in plain DuckDB. Memory is what
-collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the median over the
-first whole life of a collector, and over its last. The first kills come at once, so that the drain has seen what they
-leave behind: its memory grows with the backlog of each, to a bound that a few of them reach.
+collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the most that it was in
+each life of a collector, for it swells up to each publication; the lives in the second fifth of the run against those
+in its last two. The first kill lasts for a while, so that the drain has met as large a backlog as it takes in at once:
+what it holds grows up to there, and no further.
 """
 
 from __future__ import annotations
@@ -24,13 +25,24 @@ from tests.crash.stage import ROOT, CollectorShape, Stage, TrialError
 __all__ = ["SoakReport", "faults_of", "soak"]
 
 _KILL_EVERY_S: Final = 20.0
-_FIRST_KILLS_S: Final = (3.0, 7.0, 11.0)
+_FIRST_KILLS_S: Final = (2.0, 8.0, 11.0)
+_FIRST_OUTAGE_S: Final = 4.0
 _LOOK_S: Final = 0.25
 _LEAST_RATE: Final = 400
 """Nodes a second: of the 500 that are asked for, what a busy machine must manage."""
 _MOST_LOG_MB: Final = 512
 _LONG_S: Final = 60.0
 _SHAPE: Final = CollectorShape(segment_bytes=64 << 20, publish_s=5.0, alone=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a process of a role had at a moment after the start, in the collector's life of that number."""
+
+    at_s: float
+    life: int
+    role: str
+    own_mb: float
 
 
 @dataclass(slots=True)
@@ -100,7 +112,7 @@ def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report:
     """Kill the collector every 20 s and note what the processes hold, until the agent ends."""
     began_s = time.monotonic()
     kills_s = [began_s + at_s for at_s in _FIRST_KILLS_S]
-    looks: list[tuple[int, str, float]] = []
+    looks: list[_Look] = []
     while agent.poll() is None:
         now_s = time.monotonic()
         if now_s > began_s + 2 * seconds + 60:
@@ -108,17 +120,28 @@ def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report:
         if now_s >= kills_s[0]:
             kills_s = kills_s[1:] or [kills_s[0] + _KILL_EVERY_S]
             stage.kill(("collector",), ())
+            if not report.kills:
+                time.sleep(_FIRST_OUTAGE_S)
             stage.start_collector()
             report.kills += 1
-        looks += [(report.kills, role, _own_mb(pid)) for role in ("collector", "drain") for pid in stage.pids(role)]
+        for role in ("collector", "drain"):
+            looks += [_Look(now_s - began_s, report.kills, role, _own_mb(pid)) for pid in stage.pids(role)]
         report.log_mb = max(report.log_mb, _folder_mb(stage.home.log))
         report.spool_mb = max(report.spool_mb, _folder_mb(stage.home.spool))
         time.sleep(_LOOK_S)
-    last = report.kills - 1  # the last life that was as long as the others
     for role in ("collector", "drain"):
-        report.early_mb[role] = median(mb for life, one, mb in looks if one == role and life == len(_FIRST_KILLS_S))
-        report.late_mb[role] = median(mb for life, one, mb in looks if one == role and life == last)
-        report.most_mb[role] = max(mb for _, one, mb in looks if one == role)
+        mine = [look for look in looks if look.role == role]
+        report.early_mb[role] = _most(mine, seconds / 5, 2 * seconds / 5)
+        report.late_mb[role] = _most(mine, 3 * seconds / 5, seconds)
+        report.most_mb[role] = max(look.own_mb for look in mine)
+
+
+def _most(looks: list[_Look], begin_s: float, end_s: float) -> float:
+    """Return the most that a process had in a life of the collector, the median over those lives, of which the last is
+    cut short, that were there between these moments.
+    """
+    lives = {look.life for look in looks if begin_s <= look.at_s <= end_s} - {looks[-1].life}
+    return median(max(look.own_mb for look in looks if look.life == life) for life in lives)
 
 
 def _compare(stage: Stage, witness: Path, report: SoakReport) -> None:

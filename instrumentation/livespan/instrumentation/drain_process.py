@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from livespan.instrumentation.arenas import share_arenas
 from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.drain import Drain, Pause, no_pause
 from livespan.proto.access import access_from
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str], *, pause: Pause = no_pause) -> int:
         print("usage: python -m livespan.instrumentation.drain_process --home DIR", file=sys.stderr)
         return 2
     take_turns()
+    share_arenas()
     home = Home(Path(arguments[1]))
     while True:
         lock = _lock(home)
