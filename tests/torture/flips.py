@@ -137,7 +137,6 @@ class _Trials:
         self.report.problems += [f"{trial}{' beside the collector' * beside}: {problem}" for problem in problems]
         self.report.problems += [f"{trial}: {problem}" for problem in trial.problems]
 
-
     def _trial(self, kind: str) -> _Trial:
         """Choose a bit. A collector that runs may take a file away meanwhile."""
         for _ in range(_CHOICES):
