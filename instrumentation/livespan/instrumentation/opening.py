@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -126,6 +127,34 @@ class OpenRun:
         client.close_run(self.run, self.epoch, export_request(tail), _CLOSE_S, self.session.core.stopped)
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the caller says of a run."""
+
+    session: str
+    tags: Mapping[str, str]
+    user: str
+
+
+class _Lost:
+    """Passes on that the lease is lost, at once, or when somebody begins to listen."""
+
+    def __init__(self) -> None:
+        self._stop: Stop | None = None
+        self._tell: Callable[[Stop], object] | None = None
+
+    def __call__(self, stop: Stop) -> None:
+        self._stop = stop
+        if self._tell is not None:
+            self._tell(stop)
+
+    def listen(self, tell: Callable[[Stop], object]) -> None:
+        """Call `tell`, which may be told twice."""
+        self._tell = tell
+        if self._stop is not None:
+            tell(self._stop)
+
+
 def open_run(
     settings: AgentSettings,
     run_id: str,
@@ -144,66 +173,62 @@ def open_run(
     branches.install()
     ties = connection(settings)
     ties.kick_drain()
+    about = _About(session, tags or {}, user)
     run = pb.RunRef(project=settings.project, run_id=run_id)
     request = pb.HoldRequest(
         run=run,
         holder=holder_message(this_process(), ties.spool_id, ties.spool.lock_folder),
-        attempt=_attempt(session, tags or {}, user, Masking(settings.mask)),
+        attempt=_attempt(about, Masking(settings.mask)),
         if_finished=if_finished,
         token=random_hex(8),
     )
-    stops: list[Callable[[Stop], object]] = []
-
-    def lost(stop: Stop) -> None:
-        for tell in stops:
-            tell(stop)
-
+    lost = _Lost()
     holding, grant = _hold(ties, request, lost, settings.unreachable_s)
     run.generation = grant.generation
     try:
-        history, replies = read_history(ties.client().open(run, grant.epoch))
-        core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run_id)
-        stops.append(core.stop)
-        resource = life_resource(
-            project=run.project,
-            run_id=run.run_id,
-            generation=run.generation,
-            attempt=grant.attempt,
-            epoch=grant.epoch,
-            session=session,
-            tags=tags,
-        )
-        mirror = _mirror(settings, run, grant, session)
-        journal = Journal(
-            ties.spool,
-            core.trace,
-            resource,
-            unfinished_scopes(replies),
-            caller_attributes(),
-            settings.mask,
-            mirror.take if mirror is not None else None,
-        )
-        opened = OpenRun(
-            ties,
-            holding,
-            Session(
-                core,
-                journal,
-                _permission(settings, ties, holding, run, core.trace, grant.epoch),
-                _fetcher(ties, run, settings.unreachable_s),
-                lambda: holding.is_valid,
-            ),
-            run,
-            grant,
-            replies,
-            mirror,
-        )
-        journal.announce(core.root)
+        opened = _resumed(settings, ties, holding, run, grant, about)
+        lost.listen(opened.session.core.stop)
+        opened.session.journal.announce(opened.session.core.root)
     except BaseException:
         holding.end()
         raise
-    SESSIONS[core.trace] = opened.session
+    SESSIONS[opened.session.core.trace] = opened.session
     return opened
+
+
+def _resumed(
+    settings: AgentSettings, ties: Connection, holding: Holding, run: pb.RunRef, grant: pb.HoldReply, about: _About
+) -> OpenRun:
+    """Read the record of a run that is held, and stand where it ends."""
+    history, replies = read_history(ties.client().open(run, grant.epoch))
+    core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run.run_id)
+    resource = life_resource(
+        project=run.project,
+        run_id=run.run_id,
+        generation=run.generation,
+        attempt=grant.attempt,
+        epoch=grant.epoch,
+        session=about.session,
+        tags=about.tags,
+    )
+    mirror = _mirror(settings, run, grant, about.session)
+    journal = Journal(
+        ties.spool,
+        core.trace,
+        resource,
+        unfinished_scopes(replies),
+        caller_attributes(),
+        settings.mask,
+        mirror.take if mirror is not None else None,
+    )
+    session = Session(
+        core,
+        journal,
+        _permission(settings, ties, holding, run, core.trace, grant.epoch),
+        _fetcher(ties, run, settings.unreachable_s),
+        lambda: holding.is_valid,
+    )
+    return OpenRun(ties, holding, session, run, grant, replies, mirror)
 
 
 def _hold(
@@ -291,16 +316,16 @@ def _mirror(settings: AgentSettings, run: pb.RunRef, grant: pb.HoldReply, sessio
     return Mirror(settings.tracer_provider, told)
 
 
-def _attempt(session: str, tags: Mapping[str, str], user: str, masking: Masking) -> pb.Attempt:
+def _attempt(about: _About, masking: Masking) -> pb.Attempt:
     """Return what this life was started with: names of the environment, never values."""
     return pb.Attempt(
         argv=[masking.text(word, Field.METADATA, "argv") for word in STARTED.argv],
         cwd=STARTED.cwd,
         environment=sorted(os.environ),
         fingerprint=_fingerprint(),
-        session=session,
-        tags=tags,
-        user=user,
+        session=about.session,
+        tags=about.tags,
+        user=about.user,
     )
 
 
