@@ -207,3 +207,13 @@ def test_a_clock_before_the_installation_is_a_fault(home: Home, monkeypatch: pyt
     monkeypatch.setattr(clock_checks, "wall_ns", lambda: 86_400_000_000_000)
     [finding] = check_clocks(home)
     assert (finding.ok, "1970-01-02" in finding.detail) == (False, True)
+
+
+@pytest.mark.parametrize(("is_there", "well"), [(True, True), (False, None)])
+def test_a_kernel_without_landlock_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch, is_there: bool, well: bool | None
+) -> None:
+    monkeypatch.setattr(checks, "has_file_wall", lambda: is_there)
+    found = by_name(home)["landlock"]
+    assert found.ok is well
+    assert bool(found.hint) is not is_there

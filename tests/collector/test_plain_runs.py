@@ -22,7 +22,7 @@ from livespan.collector.lake.rows import Row, rows_table
 from livespan.collector.lake.seals import Sealed
 from livespan.collector.lake.table import LakeFile
 from livespan.collector.lake.touched import PlainRuns, TouchedRuns
-from livespan.collector.lake.views import relations, view_statements
+from livespan.collector.lake.views import is_plain, relations, view_statements
 
 VIEWS = ("records", "nodes", "runs", "effects", "llm_calls", "checkpoints")
 
@@ -118,10 +118,11 @@ def databases(files: Files, rows: list[Row], hot: list[Row]) -> Iterator[duckdb.
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("hot_rows", rows_table(hot))
-        over = relations(
-            [file.path for file in files.live], (), files.plain.touched_with(str(row["run_id"]) for row in hot)
-        )
-        for statement in view_statements(replace(over, part=f"{over.part} UNION ALL BY NAME SELECT * FROM hot_rows")):
+        paths = [file.path for file in files.live]
+        touched = files.plain.touched_with(str(row["run_id"]) for row in hot)
+        over = relations(paths, (), touched)
+        over = replace(over, part=f"{over.part} UNION ALL BY NAME SELECT * FROM hot_rows")
+        for statement in view_statements(over, is_plain=is_plain(paths, touched, len(hot))):
             connection.execute(statement)
         yield connection
 
@@ -135,6 +136,25 @@ def test_the_views_show_what_windows_over_every_row_would(tmp_path: Path, seed: 
     whole, ours = [shown(connection) for connection in databases(files, rows, hot)]
     for view in VIEWS:
         assert ours[view] == whole[view], view
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_plain_runs_alone_are_shown_alike_without_windows(tmp_path: Path, seed: int) -> None:
+    coin = random.Random(seed)
+    files = Files(tmp_path)
+    files.publish(list(random_rows(coin, 300)))
+    files.publish(list(random_rows(coin, 300)))
+    files.merge(0, 2)
+    paths = [file.path for file in files.live if role_of(file.path) is not Role.PART]
+    assert is_plain(paths, (), 0)
+    told: list[object] = []
+    for plain in (True, False):
+        with duckdb.connect() as connection:
+            for statement in view_statements(relations(paths, (), ()), is_plain=plain):
+                connection.execute(statement)
+            assert connection.execute("SELECT * FROM nodes LIMIT 1").fetchall()
+            told.append(shown(connection))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("seed", range(100, 102))

@@ -14,6 +14,7 @@ from typing import Final, cast
 import msgspec
 
 from livespan.collector.clock_checks import check_clocks, collector_clock
+from livespan.collector.query.confinement import has_file_wall
 from livespan.collector.render import duration
 from livespan.proto.access import NO_ACCESS, Access
 from livespan.proto.clock import wall_ns
@@ -37,6 +38,7 @@ def check(home: Home) -> Iterable[Finding]:
     """Yield what there is to say about a home and its collector; starts none."""
     yield _platform()
     yield _packages()
+    yield _file_wall()
     yield _ownership(home)
     yield _file_system(home)
     yield _disk(home)
@@ -109,6 +111,17 @@ def _packages() -> Finding:
         hint = "pip install 'livespan[collector]', or set LIVESPAN_ENDPOINT to a collector that runs elsewhere."
         return Finding("packages", None, f"{', '.join(missing)} not installed: no collector can be started here", hint)
     return Finding("packages", True, ", ".join(found))
+
+
+def _file_wall() -> Finding:
+    if has_file_wall():
+        return Finding("landlock", True, "the kernel keeps the processes that run SQL from writing files")
+    return Finding(
+        "landlock",
+        None,
+        "this kernel has no Landlock: that SQL writes no file rests on what statements may say, and on a limit of size",
+        "Let only those ask SQL who may write to the home, or use Linux 5.13 or newer with Landlock switched on.",
+    )
 
 
 def _ownership(home: Home) -> Finding:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -245,15 +245,18 @@ class HotTier:
             self._changed.notify_all()
         self._faults("hot.published")
 
-    def snapshot(self) -> Snapshot:
-        """Return what was recorded at this instant."""
+    def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
+        """Return what was recorded at this instant; of these run ids at the least, where they are given."""
         with self._changed:
             files = self._files
-            runs = [list(run.held.values()) for group in self._runs.values() for run in group.values()]
-            touched = files.plain.touched_with([run_id for _, run_id in self._runs]) if files.plain.known else None
+            groups = [(key[1], group) for key, group in self._runs.items() if of is None or key[1] in of]
+            runs = [list(run.held.values()) for _, group in groups for run in group.values()]
+            touched = files.plain.touched_with([run_id for run_id, _ in groups]) if files.plain.known else None
+        if touched is not None and of is not None:
+            touched = touched.intersection(of)
         return Snapshot(
-            tuple([file.path for file in files.nodes]),
-            tuple([file.path for file in files.content]),
+            tuple([file.path for file in files.nodes if of is None or file.may_hold_any(of)]),
+            tuple([file.path for file in files.content if of is None or file.may_hold_any(of)]),
             tuple([held.record for run in runs for held in run]),
             touched,
         )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -154,12 +154,12 @@ class Publisher:
         """The `log_seq` up to which either table accounts for this log."""
         return max(self._nodes.watermark, self._content.watermark)
 
-    def snapshot(self) -> Snapshot:
-        """Return what was recorded at this instant. Where a held end's started row is published, that record stands
-        in `hot` beside
-        it, so that the end can be completed; it makes no row of its own.
+    def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
+        """Return what was recorded at this instant; of these run ids at the least, where they are given. Where
+        a held end's started row is published, that record stands in `hot` beside it, so that the end can be completed;
+        it makes no row of its own.
         """
-        snapshot = self._hot.snapshot()
+        snapshot = self._hot.snapshot(of)
         nodes = self._hot.files().nodes
         self._reader.sound.check(nodes)
         starts = self._published_starts(snapshot.hot, nodes)

@@ -58,6 +58,11 @@ class LakeFile:
             return True
         return self.first_run <= run_id <= self.last_run
 
+    def may_hold_any(self, run_ids: Iterable[str]) -> bool:
+        """Return whether rows of one of these runs may be in the file, by what its seal says of it too."""
+        within = [run_id for run_id in run_ids if self.may_hold(run_id)]
+        return bool(within) and (self.sealed is None or not set(within).isdisjoint(self.sealed.runs))
+
 
 def open_table(folder: Path, schema: ArrowSchema, log_id: str, disk: Disk) -> Table:
     """Open the table in `folder`, mended, or make it; remove files that no commit names.

@@ -1,6 +1,6 @@
 """The answer to one statement of a user's, from a process of its own.
 
-select ─▶ more: snapshot, process, Ask ─▶ more ─▶ ... ─▶ last rows: the process is put back
+select ─▶ more: process, Ask, snapshot of what is wanted ─▶ more ─▶ ... ─▶ last rows: the process is put back
                    └─ cancel, expire, close before the end, too many rows: it is killed
                    └─ it dies by itself: told, and nothing else was harmed
 """
@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from livespan.collector.lake.rows import node_table
-from livespan.collector.query.exchange import More, Refusal, Rows
+from livespan.collector.query.exchange import Frame, More, Refusal, Rows, Wanted
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import too_long, too_many_rows
 from livespan.collector.query.snapshots import Lake
@@ -69,12 +69,12 @@ class Answer:
         try:
             if not self._is_started:
                 self._is_started = True
-                process = self._start()
+                frame = self._start()
             elif process is None:
                 return _END
             else:
                 process.send(More())
-            frame = process.receive(self.left_s)
+                frame = process.receive(self.left_s)
         except (EOFError, OSError, ValueError) as error:
             raise self._lost() from error
         match frame.message:
@@ -113,9 +113,8 @@ class Answer:
         if process is not None:
             self._processes.drop(process)
 
-    def _start(self) -> StatementProcess:
-        snapshot = self._lake.snapshot()
-        hot = node_table(snapshot.hot)
+    def _start(self) -> Frame:
+        """Have a process run the statement, and return what comes of it first."""
         process = self._processes.take()
         with self._lock:
             if self._is_cancelled:
@@ -123,8 +122,17 @@ class Answer:
                 raise _cancelled()
             self._process = process
         self._until_s = time.monotonic() + self._limits.timeout_s
-        process.ask(self._sql, snapshot, hot)
-        return process
+        process.ask(self._sql)
+        frame = process.receive(self.left_s)
+        if not isinstance(frame.message, Wanted):
+            return frame
+        try:
+            snapshot = self._lake.snapshot(frame.message.runs)
+            process.run(snapshot, node_table(snapshot.hot))
+        except LivespanError:
+            self.close()
+            raise
+        return process.receive(self.left_s)
 
     def _put_back(self) -> None:
         with self._lock:

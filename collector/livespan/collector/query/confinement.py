@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["confine", "end_first", "end_with_parent", "resident_bytes", "write_no_files"]
+__all__ = ["confine", "end_first", "end_with_parent", "has_file_wall", "resident_bytes", "write_no_files"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -67,7 +67,7 @@ def write_no_files() -> bool:
     False where it has no such wall (Landlock; Linux 5.13, and 6.2 for cutting).
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    version = _landlock_version()
     if version < 1:
         return False
     refused = _WRITES | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
@@ -82,6 +82,17 @@ def write_no_files() -> bool:
         return bool(libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) == 0)
     finally:
         os.close(rules)
+
+
+def has_file_wall() -> bool:
+    """Return whether `write_no_files` can do anything here."""
+    return _landlock_version() >= 1
+
+
+def _landlock_version() -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    version: int = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    return version
 
 
 def resident_bytes() -> int:

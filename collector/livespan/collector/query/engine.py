@@ -35,7 +35,7 @@ class QueryEngine:
 
     def reading(self, runs: Collection[str] | None = None) -> AbstractContextManager[Reading]:
         """Open one snapshot for statements of our own, or these runs of it; all of them see the same."""
-        return open_reading(self._lake.snapshot(), self._limits, runs)
+        return open_reading(self._lake.snapshot(runs), self._limits, runs)
 
     def retire(self, idle_s: float) -> None:
         """End the processes that no statement has needed for this long."""

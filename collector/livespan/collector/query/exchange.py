@@ -2,7 +2,9 @@
 
     process                       collector
       Ready ─────────────────────────▶        its database is open, over nothing yet
-      ◀───────────────────────── Ask          the statement, the files, a descriptor with the unpublished rows
+      ◀───────────────────────── Ask          the statement
+      Wanted ────────────────────────▶        it may be run; which runs it is about
+      ◀──────────────────────── Over          the files, a descriptor with the unpublished rows
       Rows ──────────────────────────▶        the first rows; `last` where there are no more
       ◀──────────────────────── More          as long as rows are wanted
       Rows ──────────────────────────▶ ...
@@ -29,9 +31,11 @@ __all__ = [
     "Frame",
     "Message",
     "More",
+    "Over",
     "Ready",
     "Refusal",
     "Rows",
+    "Wanted",
     "receive",
     "send",
 ]
@@ -53,11 +57,22 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A statement over these files, and over the rows that the descriptor beside it holds (an Arrow stream). `touched`
-    is as in snapshots.Snapshot.
-    """
+    """A statement is to be run."""
 
     sql: str
+
+
+class Wanted(msgspec.Struct, frozen=True, tag=True):
+    """The statement may be run, over a snapshot that has these run ids at the least; None: all of them."""
+
+    runs: list[str] | None
+
+
+class Over(msgspec.Struct, frozen=True, tag=True):
+    """Run it over these files, and over the rows that the descriptor beside it holds (an Arrow stream). `touched` is as
+    in snapshots.Snapshot.
+    """
+
     nodes: list[str]
     content: list[str]
     touched: list[str] | None
@@ -93,7 +108,7 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
         return _ERRORS.get(self.kind, Internal)(self.message, subject=self.subject, hint=self.hint)
 
 
-Message: TypeAlias = Ready | Ask | More | Rows | Refusal
+Message: TypeAlias = Ready | Ask | Wanted | Over | More | Rows | Refusal
 _DECODER: Final = msgspec.json.Decoder(Message)
 
 

@@ -21,7 +21,7 @@ import duckdb
 
 from livespan.collector.lake.literals import text_literal
 from livespan.collector.lake.rows import node_table
-from livespan.collector.lake.views import Relations, relations, view_statements
+from livespan.collector.lake.views import Relations, is_plain, relations, view_statements
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import errors_of_ours, too_many_rows
 from livespan.collector.query.snapshots import Snapshot
@@ -37,18 +37,21 @@ _INTERRUPT_S: Final = 0.05
 class Reading:
     """Statements of our own over one snapshot."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, over: Relations, limits: QueryLimits) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, over: Relations, limits: QueryLimits, *, is_plain: bool
+    ) -> None:
         self._connection = connection
         self._over = over
+        self._is_plain = is_plain
         self._limits = limits
 
     def narrow(self, runs: Collection[str]) -> None:
         """Have the views show these run ids alone from here on, and read no more for it: conditions on several runs do
         not reach the files through every view.
         """
-        known = set(view_statements(self._over))
+        known = set(view_statements(self._over, is_plain=self._is_plain))
         with errors_of_ours(self._limits):
-            for statement in view_statements(_narrowed(self._over, runs)):
+            for statement in view_statements(_narrowed(self._over, runs), is_plain=self._is_plain):
                 if statement not in known:
                     self._connection.execute(statement)
 
@@ -108,6 +111,7 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits, runs: Collection[str] 
         Damaged: the footer of a file cannot be read.
     """
     over = relations(snapshot.nodes, snapshot.content, snapshot.touched)
+    plain = is_plain(snapshot.nodes, snapshot.touched, len(snapshot.hot))
     over = replace(over, part=f"{over.part} {_AND_HOT}")
     if runs is not None:
         over = _narrowed(over, runs)
@@ -117,10 +121,10 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits, runs: Collection[str] 
         connection.execute("SET parquet_metadata_cache = true")
         connection.register("unpublished_nodes", node_table(snapshot.hot))
         with errors_of_ours(limits):
-            for statement in view_statements(over):
+            for statement in view_statements(over, is_plain=plain):
                 connection.execute(statement)
         connection.execute("SET lock_configuration = true")
-        yield Reading(connection, over, limits)
+        yield Reading(connection, over, limits, is_plain=plain)
 
 
 def _narrowed(over: Relations, runs: Collection[str]) -> Relations:

@@ -37,4 +37,8 @@ class Lake(Protocol):
         """Where the files of all snapshots are."""
         ...
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
+        """Return what was recorded at this instant; of these run ids at the least, where they are given, and then
+        without files that have no row of them.
+        """
+        ...

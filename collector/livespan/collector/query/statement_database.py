@@ -1,6 +1,7 @@
 """The database in which users' statements run: the views over the lake's files, and no other file.
 
-    database   made once, before a statement is known: the views over variables that hold lists of files
+    databases  two, made once, before a statement is known: the views over variables that hold lists of files, with
+               windows for all snapshots, and without for those that are plain (lake/views.py)
     session    of one statement: a connection of its own, whose variables are a snapshot's files, and which can write
                nothing, so that no statement leaves anything behind for another
 
@@ -24,10 +25,10 @@ from livespan.collector.arrow import ArrowSchema, ArrowTable, parquet_descriptor
 from livespan.collector.lake.file_names import Role
 from livespan.collector.lake.literals import plain_path
 from livespan.collector.lake.schema import CONTENT, NODES
-from livespan.collector.lake.views import Relations, by_role, view_statements
+from livespan.collector.lake.views import Relations, by_role, is_plain, view_statements
 from livespan.collector.query.limits import QueryLimits
 
-__all__ = ["DATABASE", "session", "statement_database"]
+__all__ = ["DATABASE", "StatementDatabases", "session", "statement_database"]
 
 DATABASE: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": "false",
@@ -39,8 +40,33 @@ DATABASE: Final[dict[str, str | bool | int | float | list[str]]] = {
 _SCHEMAS: Final[dict[str, ArrowSchema]] = {"plain": NODES, "beside": NODES, "part": NODES, "content": CONTENT}
 
 
-def statement_database(limits: QueryLimits, folders: Sequence[Path]) -> duckdb.DuckDBPyConnection:
-    """Return a new database over nothing, which may open the files in these folders; the caller closes it."""
+class StatementDatabases:
+    """Both databases; ended with the process."""
+
+    def __init__(self, limits: QueryLimits, folders: Sequence[Path]) -> None:
+        self._whole = statement_database(limits, folders)
+        self._plain = statement_database(limits, folders, is_plain=True)
+
+    @property
+    def each(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
+        """The one for all snapshots, the one for plain ones."""
+        return self._whole, self._plain
+
+    def chosen(
+        self, nodes: Sequence[Path], touched: Collection[str] | None, hot: ArrowTable
+    ) -> duckdb.DuckDBPyConnection:
+        """Return the one to open a `session` of for a snapshot."""
+        return self._plain if is_plain(nodes, touched, hot.num_rows) else self._whole
+
+
+def statement_database(
+    limits: QueryLimits, folders: Sequence[Path], *, is_plain: bool = False
+) -> duckdb.DuckDBPyConnection:
+    """Return a new database over nothing, which may open the files in these folders; the caller closes it.
+
+    Args:
+        is_plain: its sessions will be of snapshots that are.
+    """
     connection = duckdb.connect(
         ":memory:",
         config={**DATABASE, "memory_limit": f"{limits.memory_bytes}B", "threads": str(limits.threads)},
@@ -57,7 +83,8 @@ def statement_database(limits: QueryLimits, folders: Sequence[Path]) -> duckdb.D
         for name in _SCHEMAS
     }
     files["part"] += " UNION ALL BY NAME SELECT * FROM unpublished_nodes"
-    for statement in view_statements(Relations(**files, touched="SELECT unnest(getvariable('touched')) AS run_id")):
+    over = Relations(**files, touched="SELECT unnest(getvariable('touched')) AS run_id")
+    for statement in view_statements(over, is_plain=is_plain):
         connection.execute(statement)
     connection.execute("SET lock_configuration = true")
     return connection

@@ -1,7 +1,7 @@
 """The process that runs users' statements, one after another: `python -m livespan.collector.query.statement_process`.
 
-    libraries, database, a warm-up ─▶ confinement ─┬▶ Ready ─▶ Ask ─▶ Rows, More, Rows ... ─┐
-                                                   └────────────────────────────────────────┘
+    libraries, databases, a warm-up ─▶ confinement ─┬▶ Ready ─▶ Ask, Wanted, Over ─▶ Rows, More, Rows ... ─┐
+                                                    └──────────────────────────────────────────────────────┘
 
 Whatever a statement does to it, the collector loses nothing but this process: it is killed where it takes too long,
 and dies alone where it is out of memory or a damaged file ends its reader. Standard input is the socket.
@@ -27,18 +27,21 @@ from livespan.collector.query.confinement import confine, end_first, end_with_pa
 from livespan.collector.query.exchange import (
     MOST_ROW_BYTES,
     Ask,
-    Frame,
+    Message,
+    Over,
     Ready,
     Refusal,
     Rows,
+    Wanted,
     receive,
     send,
 )
 from livespan.collector.query.guard import read_only
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import duckdb_errors, errors_of_ours, too_much_memory
-from livespan.collector.query.statement_database import session, statement_database
-from livespan.collector.query.values import json_value, unique_names
+from livespan.collector.query.statement_database import StatementDatabases, session
+from livespan.collector.query.values import json_row, unique_names
+from livespan.collector.query.wanted import wanted_runs
 from livespan.proto.errors import InvalidInput, LivespanError
 
 _FIRST_ROWS: Final = 16
@@ -58,15 +61,16 @@ def _main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # they are for the collector, which ends us when it leaves
     limits = QueryLimits(memory_bytes=int(sys.argv[1]), threads=int(sys.argv[2]))
-    database = statement_database(limits, [Path(folder) for folder in sys.argv[3:]])
-    with session(database, (), (), (), NODES.empty_table()) as connection:
-        connection.execute(_WARM_UP).fetchall()
+    databases = StatementDatabases(limits, [Path(folder) for folder in sys.argv[3:]])
+    for database in databases.each:
+        with session(database, (), (), (), NODES.empty_table()) as connection:
+            connection.execute(_WARM_UP).fetchall()
     confine(limits.memory_bytes)
     began_bytes = resident_bytes()
     with socket.socket(fileno=0) as collector, suppress(EOFError, OSError):  # it has left: so do we
-        while resident_bytes() < began_bytes + _SPENT_BYTES and _is_sound(database):
+        while resident_bytes() < began_bytes + _SPENT_BYTES and all(map(_is_sound, databases.each)):
             send(collector, Ready())
-            _answer(collector, database, limits, receive(collector, most_descriptors=1))
+            _answer(collector, databases, limits, receive(collector).message)
 
 
 def _is_sound(database: duckdb.DuckDBPyConnection) -> bool:
@@ -77,14 +81,19 @@ def _is_sound(database: duckdb.DuckDBPyConnection) -> bool:
         return False
 
 
-def _answer(collector: socket.socket, database: duckdb.DuckDBPyConnection, limits: QueryLimits, asked: Frame) -> None:
-    ask = asked.message
+def _answer(collector: socket.socket, databases: StatementDatabases, limits: QueryLimits, ask: Message) -> None:
     assert isinstance(ask, Ask)
-    [descriptor] = asked.descriptors
-    hot = map_stream(descriptor)
-    os.close(descriptor)
     try:
-        for rows, data in _replies(database, limits, ask, hot):
+        with databases.each[0].cursor() as connection, duckdb_errors(limits):
+            sql = read_only(connection, ask.sql)
+            send(collector, Wanted(wanted_runs(connection, sql)))
+        asked = receive(collector, most_descriptors=1)
+        over = asked.message
+        assert isinstance(over, Over)
+        [descriptor] = asked.descriptors
+        hot = map_stream(descriptor)
+        os.close(descriptor)
+        for rows, data in _replies(databases, limits, sql, over, hot):
             send(collector, rows, data)
             if not rows.last:
                 receive(collector)
@@ -95,16 +104,17 @@ def _answer(collector: socket.socket, database: duckdb.DuckDBPyConnection, limit
 
 
 def _replies(
-    database: duckdb.DuckDBPyConnection, limits: QueryLimits, ask: Ask, hot: ArrowTable
+    databases: StatementDatabases, limits: QueryLimits, sql: str, over: Over, hot: ArrowTable
 ) -> Iterator[tuple[Rows, bytes]]:
     """Run the statement and yield its rows, cut into replies; one without rows where there are none."""
-    nodes, content = list(map(Path, ask.nodes)), list(map(Path, ask.content))
+    nodes, content = list(map(Path, over.nodes)), list(map(Path, over.content))
+    database = databases.chosen(nodes, over.touched, hot)
     with ExitStack() as opened:
         with errors_of_ours(limits):
-            connection = opened.enter_context(session(database, nodes, content, ask.touched, hot))
+            connection = opened.enter_context(session(database, nodes, content, over.touched, hot))
         try:
             with duckdb_errors(limits):
-                connection.execute(read_only(connection, ask.sql))
+                connection.execute(sql)
                 columns = unique_names([str(column[0]) for column in connection.description])
         except InvalidInput:
             with errors_of_ours(limits):  # is it the statement, or a file that cannot be read?
@@ -127,7 +137,7 @@ def _parts(batch: Sequence[tuple[object, ...]]) -> list[list[bytes]]:
     parts: list[list[bytes]] = [[]]
     size = 0
     for values in batch:
-        row = msgspec.json.encode([json_value(value) for value in values])
+        row = msgspec.json.encode(json_row(values))
         if len(row) > MOST_ROW_BYTES:
             raise InvalidInput(
                 f"a row of the answer has more than {MOST_ROW_BYTES // 1024**2} MiB",
@@ -145,7 +155,7 @@ def _parts(batch: Sequence[tuple[object, ...]]) -> list[list[bytes]]:
 def _next_size(size: int, bytes_: int) -> int:
     """Return how many rows to fetch next, so that they come near to a reply's size whatever a row weighs."""
     wanted = size * _REPLY_BYTES // max(1, bytes_)
-    return max(1, min(wanted, size * 4, _MOST_ROWS))
+    return max(1, min(wanted, size * 16, _MOST_ROWS))
 
 
 if __name__ == "__main__":

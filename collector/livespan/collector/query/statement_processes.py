@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from livespan.collector.arrow import ArrowTable, stream_descriptor
-from livespan.collector.query.exchange import Ask, Frame, Message, Ready, receive, send
+from livespan.collector.query.exchange import Ask, Frame, Message, Over, Ready, receive, send
 from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.snapshots import Lake, Snapshot
 from livespan.proto.errors import Unavailable
@@ -77,18 +77,26 @@ class StatementProcess:
             return False
         return self._is_ready and self._process.poll() is None
 
-    def ask(self, sql: str, snapshot: Snapshot, hot: ArrowTable) -> None:
-        """Have it run a statement over a snapshot, whose unpublished rows are `hot`; what comes of it is received.
+    def ask(self, sql: str) -> None:
+        """Have it look at a statement; `Wanted` is received, or a refusal.
+
+        Raises:
+            OSError: it has ended.
+        """
+        self._is_ready = False
+        self.send(Ask(sql))
+
+    def run(self, snapshot: Snapshot, hot: ArrowTable) -> None:
+        """Have it run the statement over a snapshot, whose unpublished rows are `hot`; what comes of it is received.
 
         Raises:
             OSError: it has ended.
         """
         rows = stream_descriptor(hot)
-        self._is_ready = False
         try:
             touched = list(snapshot.touched) if snapshot.touched is not None else None
             nodes, content = ([str(path.absolute()) for path in files] for files in (snapshot.nodes, snapshot.content))
-            self.send(Ask(sql, nodes, content, touched), rows)
+            self.send(Over(nodes, content, touched), rows)
         finally:
             os.close(rows)
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, TypeAlias, cast
 
-__all__ = ["JsonValue", "json_value", "unique_names"]
+__all__ = ["JsonValue", "json_row", "json_value", "unique_names"]
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -50,6 +50,11 @@ def json_value(value: object) -> JsonValue:
             return [json_value(item) for item in cast("Sequence[object]", value)]
         case _:
             return str(value)
+
+
+def json_row(values: Iterable[object]) -> list[JsonValue]:
+    """Return the values of a row as JSON has them; most of a row of ours are text or nothing."""
+    return [value if value is None or isinstance(value, str) else json_value(value) for value in values]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
