@@ -89,7 +89,7 @@ def arrow_schema(columns: Mapping[str, str]) -> ArrowSchema:
     return cast("ArrowSchema", _pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()]))
 
 
-def arrow_table(schema: ArrowSchema, columns: Sequence[Sequence[object]]) -> ArrowTable:
+def arrow_table(schema: ArrowSchema, columns: Iterable[Sequence[object]]) -> ArrowTable:
     """Return a table of columns that stand in the schema's order; times are integers."""
     fields: Any = schema
     arrays = [_array(values, fields.field(index).type) for index, values in enumerate(columns)]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 from livespan.collector.hot import Held
+from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.parquet import ContentFile
 from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW
 from livespan.collector.log.protocol import FrameRef, LogReader
@@ -29,6 +30,7 @@ __all__ = ["Digests", "FrameSource", "content_kind", "has_content", "large_value
 _WINDOW_BYTES: Final = 16 * 1024 * 1024
 """Below glibc's 32 MB, from which on each block is fresh memory of the kernel's, zeroed page by page: to encode and
 write 50 KB took 79 to 90 us in windows of 32 MB, and 49 to 58 in these."""
+_GROUP_BYTES: Final = 4 * 1024 * 1024
 _Row: TypeAlias = tuple[str, str, str, str, int, str, str, str, int, bytes]
 
 
@@ -125,7 +127,9 @@ class Digests:
         self._refs = {}
 
 
-def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests) -> int:
+def write_content(
+    file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests, manners: Manners
+) -> int:
     """Write the content of records into the file; return how many frames could not be read (their values are lost to
     the lake).
     """
@@ -137,7 +141,7 @@ def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, 
     window: list[_Row] = []
     size = 0
     with frames.reader() as reader:
-        for ref, records in by_frame.items():
+        for ref, records in manners.after_each(by_frame.items()):
             payload = _read(reader, ref)
             if payload is None:
                 unreadable += 1
@@ -148,15 +152,26 @@ def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, 
                 window.append(_row(record, name, data, digest, log_id))
                 size += len(data)
                 if size >= _WINDOW_BYTES:
-                    _flush(file, window)
+                    _flush(file, window, manners)
                     window, size = [], 0
-    _flush(file, window)
+    _flush(file, window, manners)
     return unreadable
 
 
-def _flush(file: ContentFile, window: list[_Row]) -> None:
+def _flush(file: ContentFile, window: list[_Row], manners: Manners) -> None:
     window.sort(key=lambda row: (row[0], row[1], row[4]))
-    file.write(window)
+    for group in manners.after_each(_groups(window)):
+        file.write(group)
+
+
+def _groups(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Yield rows in groups that fill a page, or a little more."""
+    start = size = 0
+    for at, row in enumerate(rows, 1):
+        size += row[8]
+        if size >= _GROUP_BYTES or at == len(rows):
+            yield rows[start:at]
+            start, size = at, 0
 
 
 def _row(record: Record, name: str, data: bytes, digest: str, log_id: str) -> _Row:

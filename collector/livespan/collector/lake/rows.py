@@ -15,6 +15,7 @@ import msgspec
 
 from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table
 from livespan.collector.lake.bare import REASON, bare_row
+from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
 from livespan.proto import attributes as names
 from livespan.proto.errors import LivespanError
@@ -139,16 +140,17 @@ def folded_rows(folded: Iterable[tuple[Record, Record | None]], log_id: str, dig
         yield row
 
 
-def rows_table(rows: Sequence[Row]) -> ArrowTable:
+def rows_table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTable:
     """Return rows as Arrow, in the columns of `nodes`."""
     try:
-        return _table(rows)
+        return _table(rows, manners)
     except _MISFITS:
         return _table([_fitting(row) for row in rows])
 
 
-def _table(rows: Sequence[Row]) -> ArrowTable:
-    return arrow_table(NODES, [[row.get(column) for row in rows] for column in NODE_COLUMNS])
+def _table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTable:
+    columns = manners.after_each(NODE_COLUMNS) if manners is not None else NODE_COLUMNS
+    return arrow_table(NODES, ([row.get(column) for row in rows] for column in columns))
 
 
 def _fitting(row: Row) -> Row:
