@@ -1,9 +1,9 @@
-"""How long work beside acknowledgements lets others go first: a pause of a moment, each millisecond.
+"""How long work beside acknowledgements lets others go first: a moment's pause, every two milliseconds.
 
-The collector's threads take the processor from nobody (scheduling.py), so one that wakes up for an acknowledgement
-waits until whoever runs there stops, or for the kernel's next tick, 4 ms; and one that wakes up to ask for the GIL
-waits just as long before it can even ask. A request changes threads eight times. So whoever works for long stops by
-himself; with both processors busy, that is most of what an acknowledgement waited for while files were written.
+The collector's threads take the processor from nobody (scheduling.py), so where all are busy, one that wakes up for
+an acknowledgement waits until whoever runs there stops, or for the kernel's next tick, 4 ms; and one that wakes up to
+ask for the GIL waits just as long before it can even ask. A request changes threads several times. So whoever works for
+long beside them stops by himself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 __all__ = ["Manners"]
 
-_WORK_S: Final = 0.001
+_WORK_S: Final = 0.002
 _PAUSE_S: Final = 0.0001
 _T = TypeVar("_T")
 
@@ -24,14 +24,18 @@ class Manners:
 
     Args:
         hurried: whether there is no time for them now.
+        pause: takes seconds; a seam for tests.
     """
 
-    def __init__(self, hurried: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, hurried: Callable[[], bool] = lambda: False, pause: Callable[[float], object] = time.sleep
+    ) -> None:
         self._hurried = hurried
+        self._pause = pause
         self._until_s = 0.0
 
     def after_each(self, items: Iterable[_T]) -> Iterator[_T]:
-        """Yield items, and let others go first behind each that was work enough, or the last of many."""
+        """Yield items, and let others go first between them where the work on them has taken long enough."""
         for item in items:
             yield item
             self.stand_back()
@@ -41,5 +45,5 @@ class Manners:
         if time.perf_counter() < self._until_s:
             return
         if not self._hurried():
-            time.sleep(_PAUSE_S)
+            self._pause(_PAUSE_S)
         self._until_s = time.perf_counter() + _WORK_S

@@ -150,7 +150,9 @@ def rows_table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTabl
 
 def _table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTable:
     columns = manners.after_each(NODE_COLUMNS) if manners is not None else NODE_COLUMNS
-    return arrow_table(NODES, ([row.get(column) for row in rows] for column in columns))
+    there = frozenset[str]().union(*rows)
+    count = len(rows)
+    return arrow_table(NODES, ([row.get(name) for row in rows] if name in there else count for name in columns))
 
 
 def _fitting(row: Row) -> Row:
