@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 from livespan.collector.hot import Held
-from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.parquet import ContentFile
 from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW
 from livespan.collector.log.protocol import FrameRef, LogReader
@@ -131,9 +130,7 @@ class Digests:
         self._refs = {}
 
 
-def write_content(
-    file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests, manners: Manners
-) -> int:
+def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests) -> int:
     """Write the content of records into the file; return how many frames could not be read (their values are lost to
     the lake).
     """
@@ -145,7 +142,7 @@ def write_content(
     window: list[_Row] = []
     size = 0
     with frames.reader() as reader:
-        for ref, records in manners.after_each(by_frame.items()):
+        for ref, records in by_frame.items():
             payload = _read(reader, ref)
             if payload is None:
                 unreadable += 1
@@ -156,15 +153,15 @@ def write_content(
                 window.append(_row(record, name, data, digest, log_id))
                 size += len(data)
                 if size >= _WINDOW_BYTES:
-                    _flush(file, window, manners)
+                    _flush(file, window)
                     window, size = [], 0
-    _flush(file, window, manners)
+    _flush(file, window)
     return unreadable
 
 
-def _flush(file: ContentFile, window: list[_Row], manners: Manners) -> None:
+def _flush(file: ContentFile, window: list[_Row]) -> None:
     window.sort(key=lambda row: (row[0], row[1], row[4]))
-    for group in manners.after_each(_groups(window)):
+    for group in _groups(window):
         file.write(group)
 
 

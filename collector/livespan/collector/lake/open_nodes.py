@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livespan.collector.hot import Held
-from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.publishing import Publishing
 from livespan.proto.record import RecordKind
 
 __all__ = ["but_open_nodes"]
 
 
-def but_open_nodes(held: Sequence[Held], publishing: Publishing, manners: Manners) -> list[Held]:
+def but_open_nodes(held: Sequence[Held], publishing: Publishing) -> list[Held]:
     """Return what leaves: all but the open nodes that may still end in the hot tier.
 
     Args:
@@ -32,7 +31,7 @@ def but_open_nodes(held: Sequence[Held], publishing: Publishing, manners: Manner
     young_ns = int(publishing.open_after_s * 1e9)
     holders: dict[bytes, bool] = {}
     leaving: list[Held] = []
-    for each in manners.after_each(held):
+    for each in held:
         record = each.record
         if record.kind is RecordKind.STARTED and ends.get((record.trace_id, record.node_id), 0) < record.log_seq:
             trace = record.trace_id

@@ -14,7 +14,6 @@ from typing import Final
 
 from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
 from livespan.collector.disk import Disk
-from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.rows import Row, rows_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 
@@ -46,24 +45,21 @@ _ZSTD: Final[dict[str, object]] = {"compression": "zstd", "compression_level": 3
 """With a checksum a page: zstd has none here, and a flipped bit could come back as another value."""
 
 
-def write_nodes(
-    path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_ROWS, manners: Manners | None = None
-) -> None:
+def write_nodes(path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_ROWS) -> None:
     """Write rows (sorted already, taken as they are written) into a new file and sync it and its name.
 
     Args:
         path, disk: where.
         rows: any number of them; no more than a row group is held.
         count: how many there are, about.
-        manners: of the thread that writes, where others wait beside it.
 
     Raises:
         OSError: the disk refused.
     """
     file = nodes_file(path, min(max(count, 1), _NODE_ROWS))
     try:
-        for group in _groups(manners.after_each(rows) if manners is not None else rows):
-            file.write_table(rows_table(group, manners), row_group_size=_NODE_ROWS)
+        for group in _groups(rows):
+            file.write_table(rows_table(group), row_group_size=_NODE_ROWS)
     finally:
         file.close()
     sync_new_file(path, disk)

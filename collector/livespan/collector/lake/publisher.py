@@ -24,7 +24,6 @@ from pathlib import Path
 from livespan.collector.hot import Held, HotTier, LakeFiles, Snapshot
 from livespan.collector.lake.compaction import Compaction
 from livespan.collector.lake.content import Digests, FrameSource, has_content, write_content
-from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.open_nodes import but_open_nodes
 from livespan.collector.lake.parquet import ContentFile, write_nodes
 from livespan.collector.lake.published_starts import published_starts
@@ -82,7 +81,6 @@ class Publisher:
         self._disk = publishing.disk
         self._faults = publishing.faults
         self._digests = Digests(frames)
-        self._manners = Manners(lambda: self._closing or hot.pressed)
         self._publishing = threading.Lock()
         self._pending: _Batch | None = None
         self._sure = True
@@ -191,7 +189,7 @@ class Publisher:
         began_s = time.perf_counter()
         held, upto = self._hot.take()
         everything = last or self._hot.pressed or self._how.crowded()
-        leaving = held if everything else but_open_nodes(held, self._how, self._manners)
+        leaving = held if everything else but_open_nodes(held, self._how)
         self._digests.use(held)
         self._faults("publish.before_content")
         self._publish_content(held, upto)
@@ -202,7 +200,7 @@ class Publisher:
         folded = sorted(fold(records), key=lambda pair: (pair[0].project, pair[0].run_id, pair[0].log_seq))
         late = all(each.record.log_seq <= self._nodes.watermark for each in leaving)
         path = self._nodes.new_path(upto)
-        write_nodes(path, folded_rows(folded, self._log_id, self._digests.of), self._disk, len(folded), self._manners)
+        write_nodes(path, folded_rows(folded, self._log_id, self._digests.of), self._disk, len(folded))
         self._faults("publish.nodes_written")
         runs = [record.run_id for record, _ in folded]
         self._pending = _Batch(path, tuple(leaving))
@@ -219,9 +217,7 @@ class Publisher:
         fresh = [each for each in held if each.record.log_seq > done and has_content(each.record)]
         file = ContentFile(self._content.new_path(upto), self._disk)
         try:
-            self.counts.unreadable_frames += write_content(
-                file, fresh, self._frames, self._log_id, self._digests, self._manners
-            )
+            self.counts.unreadable_frames += write_content(file, fresh, self._frames, self._log_id, self._digests)
             file.finish()
         except BaseException:
             file.abandon()

@@ -15,7 +15,6 @@ import msgspec
 
 from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table
 from livespan.collector.lake.bare import REASON, bare_row
-from livespan.collector.lake.manners import Manners
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
 from livespan.proto import attributes as names
 from livespan.proto.errors import LivespanError
@@ -140,19 +139,18 @@ def folded_rows(folded: Iterable[tuple[Record, Record | None]], log_id: str, dig
         yield row
 
 
-def rows_table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTable:
+def rows_table(rows: Sequence[Row]) -> ArrowTable:
     """Return rows as Arrow, in the columns of `nodes`."""
     try:
-        return _table(rows, manners)
+        return _table(rows)
     except _MISFITS:
         return _table([_fitting(row) for row in rows])
 
 
-def _table(rows: Sequence[Row], manners: Manners | None = None) -> ArrowTable:
-    columns = manners.after_each(NODE_COLUMNS) if manners is not None else NODE_COLUMNS
+def _table(rows: Sequence[Row]) -> ArrowTable:
     there = frozenset[str]().union(*rows)
     count = len(rows)
-    return arrow_table(NODES, ([row.get(name) for row in rows] if name in there else count for name in columns))
+    return arrow_table(NODES, ([row.get(name) for row in rows] if name in there else count for name in NODE_COLUMNS))
 
 
 def _fitting(row: Row) -> Row:
