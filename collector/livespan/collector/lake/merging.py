@@ -129,23 +129,11 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _give_way() -> None:
-    """Have every other thread take the processor at once: those of the collector take it from nobody else, and would
-    wait for the kernel's next tick, 4 ms, each time that one wakes up.
-
-    On a machine that has more to do than processors an idle process gets next to nothing, so it is merely nice there.
-    """
-    if os.getloadavg()[0] < (os.cpu_count() or 1):
-        with suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def _main() -> None:
     with suppress(OSError):
         os.nice(_NICE)
         # A kernel short of memory ends this first, not the collector: fewer rows are merged at once then.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    _give_way()
     merge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Merge)
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
