@@ -152,6 +152,7 @@ class Stand:
     crowded: bool = False
     clock: StoppedClock = field(default_factory=StoppedClock)
     publish_records: int = 4000
+    publish_s: float = 2.0
 
     def __post_init__(self) -> None:
         self.log = open_log(self.folder / "log", segment_bytes=1 << 20, disk=self.disk)
@@ -165,6 +166,7 @@ class Stand:
             str(self.log.uuid),
             self.reader,
             Publishing(
+                self.publish_s,
                 held=lambda _trace: self.held,
                 crowded=lambda: self.crowded,
                 recycle=self.recycled.append,
