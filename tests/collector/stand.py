@@ -10,10 +10,11 @@ from pathlib import Path
 
 import duckdb
 
-from livespan.collector.disk import Disk
+from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.history import History
 from livespan.collector.hot import HotTier
 from livespan.collector.lake.publisher import Publisher
+from livespan.collector.lake.publishing import Publishing
 from livespan.collector.lake.reader import LakeReader
 from livespan.collector.log import Entry, open_log
 from livespan.proto import attributes as names
@@ -151,6 +152,7 @@ class Stand:
     crowded: bool = False
     clock: StoppedClock = field(default_factory=StoppedClock)
     publish_records: int = 4000
+    publish_s: float = 2.0
 
     def __post_init__(self) -> None:
         self.log = open_log(self.folder / "log", segment_bytes=1 << 20, disk=self.disk)
@@ -163,12 +165,15 @@ class Stand:
             self.log,
             str(self.log.uuid),
             self.reader,
-            clock=self.clock,
-            held=lambda _trace: self.held,
-            crowded=lambda: self.crowded,
-            recycle=self.recycled.append,
-            disk=self.disk,
-            faults=self.faults,
+            Publishing(
+                self.publish_s,
+                held=lambda _trace: self.held,
+                crowded=lambda: self.crowded,
+                recycle=self.recycled.append,
+                clock=self.clock,
+                disk=self.disk or SystemDisk(),
+                faults=self.faults,
+            ),
         )
         frames = self.log.frames(1)
         self.publisher.recover(

@@ -192,7 +192,7 @@ def test_an_embedded_collector_writes_into_its_home(live: LiveHome) -> None:
 def test_a_publication_that_fails_is_told_once_and_its_recovery_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand = Stand(tmp_path)
+    stand = Stand(tmp_path, publish_s=0.01)
     publisher = stand.publisher
     whole: Callable[..., int] = publisher.publish_once
     left = [3]
@@ -204,7 +204,6 @@ def test_a_publication_that_fails_is_told_once_and_its_recovery_too(
         return whole(last=last)
 
     monkeypatch.setattr(publisher, "publish_once", failing)
-    monkeypatch.setattr(publisher, "_publish_s", 0.01)
     caplog.set_level(logging.INFO, "livespan")
     writer = Writer()
     stand.send(writer.started(node(1)), writer.ended(node(1)))

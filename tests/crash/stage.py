@@ -183,7 +183,7 @@ class Stage:
     def pids(self, role: str) -> list[int]:
         """Return the processes of this home that play `role`: collector or drain."""
         modules = {
-            "collector": ("livespan.collector", "tests.crash.serve"),
+            "collector": ("livespan.collector", "tests.crash.serve", "tests.torture.flips_serve"),
             "drain": ("livespan.instrumentation.drain_process", "tests.crash.drain"),
         }[role]
         found: list[int] = []

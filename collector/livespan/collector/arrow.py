@@ -89,14 +89,18 @@ def arrow_schema(columns: Mapping[str, str]) -> ArrowSchema:
     return cast("ArrowSchema", _pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()]))
 
 
-def arrow_table(schema: ArrowSchema, columns: Sequence[Sequence[object]]) -> ArrowTable:
-    """Return a table of columns that stand in the schema's order; times are integers."""
+def arrow_table(schema: ArrowSchema, columns: Iterable[Sequence[object] | int]) -> ArrowTable:
+    """Return a table of columns that stand in the schema's order; times are integers. A number instead of a column
+    stands for so many NULLs.
+    """
     fields: Any = schema
     arrays = [_array(values, fields.field(index).type) for index, values in enumerate(columns)]
     return cast("ArrowTable", _pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _array(values: Sequence[object], kind: Any) -> Any:
+def _array(values: Sequence[object] | int, kind: Any) -> Any:
+    if isinstance(values, int):
+        return _pa.nulls(values, kind)
     if kind != _TYPES["bytes"] or not values:
         return _pa.array(values, type=kind)
     parts = cast("Sequence[bytes]", values)

@@ -23,6 +23,7 @@ from livespan.collector.home_lock import HomeLock, socket_path
 from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
+from livespan.collector.lake.publishing import Publishing
 from livespan.collector.lake.reader import LakeReader
 from livespan.collector.listening import Listen
 from livespan.collector.log import Committer, FileLog, damage_facts, deliver_in, open_log
@@ -237,14 +238,16 @@ class Collector:
             log,
             str(log.uuid),
             self._reader,
-            clock=self._clock,
-            held=lambda trace: self._context.admission.held(trace),
-            recycle=lambda below: self._recycle(below, loop),
-            publish_s=settings.publish_s,
-            open_after_s=settings.open_after_s,
-            crowded=lambda: log.stats().segment_bytes > settings.log_bytes,
-            disk=self._disk,
-            faults=self._faults,
+            Publishing(
+                settings.publish_s,
+                settings.open_after_s,
+                held=lambda trace: self._context.admission.held(trace),
+                crowded=lambda: log.stats().segment_bytes > settings.log_bytes,
+                recycle=lambda below: self._recycle(below, loop),
+                clock=self._clock,
+                disk=self._disk,
+                faults=self._faults,
+            ),
         )
         log.go_on_above(self._publisher.accounted)
         self._committer = Committer(log, deliver=deliver_in(loop), max_pending_bytes=settings.queue_bytes)

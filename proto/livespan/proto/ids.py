@@ -84,7 +84,7 @@ def input_digest(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def content_digest(data: bytes) -> str:
+def content_digest(data: bytes | memoryview) -> str:
     """Return the digest of stored content (64 hex digits, SHA-256), so that anyone can check it: `sha256(bytes)` in
     DuckDB.
     """

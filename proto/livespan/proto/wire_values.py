@@ -2,7 +2,7 @@
 
 Parsing a request makes copies of all its values, and a state of 50 KB costs four times as much in memory that is new to
 the process as it does in a copy. So who wants a few large values of a request that was parsed and accepted before goes
-over its fields, passes over every span but theirs, and takes slices.
+over its fields, passes over every span but theirs, and says where they lie.
 
 What stands here is what every protobuf encoder writes for a string or bytes attribute, key before value and nothing
 beside them. A span that is written otherwise is left to the parser (`Unplain`), so that both always say the same.
@@ -36,9 +36,9 @@ class Unplain(Exception):  # no error: it asks for the parser
     """These bytes are not written as encoders write them."""
 
 
-def plain_large_values(payload: bytes, wanted: Container[int]) -> list[tuple[int, str, bytes]]:
+def plain_large_values(payload: bytes, wanted: Container[int]) -> list[tuple[int, str, memoryview]]:
     """Return (span, attribute name, bytes) as `Request.larges` yields them, of the wanted spans alone; all of them must
-    be records of ours.
+    be records of ours. The bytes are views of the payload, not copies.
 
     Args:
         payload: was accepted before.
@@ -47,23 +47,25 @@ def plain_large_values(payload: bytes, wanted: Container[int]) -> list[tuple[int
     Raises:
         Unplain: ask the parser.
     """
-    found: list[tuple[int, str, bytes]] = []
+    found: list[tuple[int, str, memoryview]] = []
     number = 0
+    view = memoryview(payload)
     try:
         for group_at, group_end in _fields(payload, 0, len(payload), _RESOURCE_SPANS):
             for scope_at, scope_end in _fields(payload, group_at, group_end, _SCOPE_SPANS):
                 for at, end in _fields(payload, scope_at, scope_end, _SPAN):
                     if number in wanted:
-                        found += [(number, name.decode(), value) for name, value in _of_span(payload, at, end)]
+                        found += [(number, name, view[first:last]) for name, first, last in _of_span(payload, at, end)]
                     number += 1
     except IndexError as error:
         raise Unplain from error
     return found
 
 
-def _of_span(payload: bytes, start: int, end: int) -> list[tuple[bytes, bytes]]:
+def _of_span(payload: bytes, start: int, end: int) -> list[tuple[str, int, int]]:
+    """Return name, begin and end of each large value."""
     seen: set[bytes] = set()
-    found: list[tuple[bytes, bytes]] = []
+    found: list[tuple[str, int, int]] = []
     for at, stop in _fields(payload, start, end, _ATTRIBUTE):
         name_at, name_end = _content(payload, at, stop, _KEY)
         name = payload[name_at:name_end]
@@ -81,7 +83,7 @@ def _of_span(payload: bytes, start: int, end: int) -> list[tuple[bytes, bytes]]:
             raise Unplain
         is_large = content_end - content_at > names.LARGE_BYTES or (name == _STATE and kind == _BYTES)
         if is_large and name not in _WRITTEN_BY:
-            found.append((name, payload[content_at:content_end]))
+            found.append((name.decode(), content_at, content_end))
     return found
 
 

@@ -17,48 +17,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from livespan.collector.disk import Disk, SystemDisk
 from livespan.collector.hot import Held, HotTier, LakeFiles, Snapshot
 from livespan.collector.lake.compaction import Compaction
 from livespan.collector.lake.content import Digests, FrameSource, has_content, write_content
+from livespan.collector.lake.open_nodes import but_open_nodes
 from livespan.collector.lake.parquet import ContentFile, write_nodes
-from livespan.collector.lake.read_back import records_of
+from livespan.collector.lake.published_starts import published_starts
+from livespan.collector.lake.publishing import PublisherCounts, Publishing
 from livespan.collector.lake.reader import LakeReader
 from livespan.collector.lake.rows import fold, folded_rows
 from livespan.collector.lake.schema import CONTENT, NODES
 from livespan.collector.lake.table import LakeFile, Table, open_table
+from livespan.collector.lake.take_in import LogFrame, take_in
 from livespan.collector.lake.touched import TouchedRuns
 from livespan.collector.lake.views_file import write_views
-from livespan.collector.log.protocol import Faults, FrameRef, no_faults
-from livespan.collector.metrics.buckets import PUBLICATION_S, Buckets
 from livespan.collector.notices import Notices
-from livespan.proto.clock import Clock
 from livespan.proto.errors import Unavailable
-from livespan.proto.record import Record, RecordKind
 
-__all__ = ["Publisher", "PublisherCounts"]
-
-_Node = tuple[bytes, bytes]
-
-
-@dataclass(slots=True)
-class PublisherCounts:
-    """What was published, for status and metrics. `failure` is what the last publication failed with, "" where it did
-    not; `took`, the seconds that each took.
-    """
-
-    publications: int = 0
-    records: int = 0
-    content_rows: int = 0
-    unreadable_frames: int = 0
-    failures: int = 0
-    failures_in_a_row: int = 0
-    failure: str = ""
-    took: Buckets = field(default_factory=lambda: Buckets(PUBLICATION_S))
+__all__ = ["Publisher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +58,7 @@ class Publisher:
         frames: the log, for large values.
         log_id: the log's uuid.
         reader: for rows that are published already.
-        clock: wall time, for the age of open nodes.
-        held: whether some process may start things in the run of a trace id.
-        recycle: called after a publication with the `log_seq` below which the log is needed no more.
-        publish_s: the thread publishes at least this often.
-        open_after_s: an open node older than this is published as it is.
-        crowded: whether the log is so long that open nodes may pin it no more, and are published as they are.
+        publishing: how, and whom it asks.
     """
 
     def __init__(
@@ -93,30 +68,18 @@ class Publisher:
         frames: FrameSource,
         log_id: str,
         reader: LakeReader,
-        *,
-        clock: Clock,
-        held: Callable[[bytes], bool],
-        recycle: Callable[[int], object] = lambda _below: None,
-        publish_s: float = 2.0,
-        open_after_s: float = 60.0,
-        crowded: Callable[[], bool] = lambda: False,
-        disk: Disk | None = None,
-        faults: Faults = no_faults,
+        publishing: Publishing | None = None,
     ) -> None:
+        publishing = publishing or Publishing()
         self.counts = PublisherCounts()
         self._folder = folder
         self._hot = hot
         self._frames = frames
         self._log_id = log_id
         self._reader = reader
-        self._clock = clock
-        self._held = held
-        self._recycle = recycle
-        self._publish_s = publish_s
-        self._open_after_ns = int(open_after_s * 1e9)
-        self._crowded = crowded
-        self._disk = disk or SystemDisk()
-        self._faults = faults
+        self._how = publishing
+        self._disk = publishing.disk
+        self._faults = publishing.faults
         self._digests = Digests(frames)
         self._publishing = threading.Lock()
         self._pending: _Batch | None = None
@@ -136,7 +99,7 @@ class Publisher:
             replace=self._replace,
             sweep=self._sweep,
             disk=self._disk,
-            faults=faults,
+            faults=self._faults,
         )
 
     @property
@@ -155,41 +118,23 @@ class Publisher:
         return max(self._nodes.watermark, self._content.watermark)
 
     def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
-        """Return what was recorded at this instant; of these run ids at the least, where they are given. Where
-        a held end's started row is published, that record stands in `hot` beside it, so that the end can be completed;
-        it makes no row of its own.
+        """Return what was recorded at this instant; of these run ids at the least, where they are given. Where a held
+        end's started row is published, that record stands in `hot` beside it, so that the end can be completed; it
+        makes no row of its own.
         """
         snapshot = self._hot.snapshot(of)
         nodes = self._hot.files().nodes
         self._reader.sound.check(nodes)
-        starts = self._published_starts(snapshot.hot, nodes)
+        starts = published_starts(snapshot.hot, nodes, self._reader)
         return replace(snapshot, hot=(*snapshot.hot, *starts))
 
-    def recover(self, frames: Iterable[tuple[Sequence[Record], FrameRef, int]]) -> None:
-        """Take in what the log still holds, in order, before anything is added: (records, reference, payload size)
-        per frame.
+    def recover(self, frames: Iterable[LogFrame]) -> None:
+        """Take in what the log still holds, in order, before anything is added.
 
         What is published is noted, so that it is known when it comes again; open nodes whose row is not published are
         held again.
         """
-        done = self._nodes.watermark
-        open_starts: dict[_Node, list[Held]] = {}
-        flushed = False
-        for records, ref, size_bytes in frames:
-            share = size_bytes // max(len(records), 1)
-            fresh: list[Record] = []
-            for record in records:
-                if record.log_seq > done:
-                    fresh.append(record)
-                elif self._hot.note_published(record):
-                    _follow_open(open_starts, record, Held(record, ref, share))
-            if fresh:
-                if not flushed:
-                    self._restore(open_starts)
-                    flushed = True
-                self._hot.add(fresh, ref, share * len(fresh))
-        if not flushed:
-            self._restore(open_starts)
+        take_in(frames, self._hot, self._nodes, self._reader, self._log_id)
 
     def start(self) -> None:
         """Start the thread."""
@@ -238,20 +183,21 @@ class Publisher:
             done = self._nodes.watermark + 1
             oldest = self._hot.oldest_seq()
             below = done if oldest is None else min(done, oldest)
-        self._recycle(below)
+        self._how.recycle(below)
         return below
 
     def _publish(self, last: bool) -> None:
         began_s = time.perf_counter()
         held, upto = self._hot.take()
-        leaving = self._choose(held, last or self._hot.pressed or self._crowded())
+        everything = last or self._hot.pressed or self._how.crowded()
+        leaving = held if everything else but_open_nodes(held, self._how)
         self._digests.use(held)
         self._faults("publish.before_content")
         self._publish_content(held, upto)
         if not leaving:
             return
         records = [each.record for each in leaving]
-        records += self._published_starts(records, self._nodes.files)
+        records += published_starts(records, self._nodes.files, self._reader)
         folded = sorted(fold(records), key=lambda pair: (pair[0].project, pair[0].run_id, pair[0].log_seq))
         late = all(each.record.log_seq <= self._nodes.watermark for each in leaving)
         path = self._nodes.new_path(upto)
@@ -259,35 +205,12 @@ class Publisher:
         self._faults("publish.nodes_written")
         runs = [record.run_id for record, _ in folded]
         self._pending = _Batch(path, tuple(leaving))
-        self._nodes.commit(LakeFile(path, min(runs), max(runs)), len(folded), upto, self._clock.wall_ns(), late=late)
+        file = LakeFile(path, min(runs), max(runs))
+        self._nodes.commit(file, len(folded), upto, self._how.clock.wall_ns(), late=late)
         self._faults("publish.nodes_committed")
         self._settle(self._pending)
         self.counts.publications += 1
         self.counts.took.add(time.perf_counter() - began_s)
-
-    def _choose(self, held: Sequence[Held], everything: bool) -> list[Held]:
-        """Return what leaves now: all but the open nodes that may still end here."""
-        ends: dict[_Node, int] = {}
-        for each in held:
-            record = each.record
-            if record.kind is RecordKind.ENDED:
-                node = (record.trace_id, record.node_id)
-                ends[node] = max(ends.get(node, 0), record.log_seq)
-        if everything:
-            return list(held)
-        now_ns = self._clock.wall_ns()
-        holders: dict[bytes, bool] = {}
-        leaving: list[Held] = []
-        for each in held:
-            record = each.record
-            if record.kind is RecordKind.STARTED and ends.get((record.trace_id, record.node_id), 0) < record.log_seq:
-                trace = record.trace_id
-                if trace not in holders:
-                    holders[trace] = self._held(trace)
-                if holders[trace] and abs(now_ns - record.started_ns) <= self._open_after_ns:
-                    continue
-            leaving.append(each)
-        return leaving
 
     def _publish_content(self, held: Sequence[Held], upto: int) -> None:
         # Content goes first, so what is in `nodes` has its content, whatever the content table's own watermark says.
@@ -303,7 +226,7 @@ class Publisher:
         self._faults("publish.content_written")
         if file.rows:
             runs = [each.record.run_id for each in fresh]
-            self._content.commit(LakeFile(file.path, min(runs), max(runs)), file.rows, upto, self._clock.wall_ns())
+            self._content.commit(LakeFile(file.path, min(runs), max(runs)), file.rows, upto, self._how.clock.wall_ns())
             self.counts.content_rows += file.rows
         self._faults("publish.content_committed")
 
@@ -326,32 +249,6 @@ class Publisher:
         self.counts.records += len(batch.leaving)
         self._digests.forget(self._hot.held_seqs())
 
-    def _published_starts(self, records: Sequence[Record], files: Sequence[LakeFile]) -> list[Record]:
-        """Return, from the table, the started records of ends that come without one."""
-        starts: dict[_Node, int] = {}
-        for each in records:
-            if each.kind is RecordKind.STARTED:
-                node = (each.trace_id, each.node_id)
-                starts[node] = min(starts.get(node, each.log_seq), each.log_seq)
-        missing: dict[_Node, int] = {}
-        for each in records:
-            node = (each.trace_id, each.node_id)
-            if each.kind is RecordKind.ENDED and starts.get(node, each.log_seq) >= each.log_seq:
-                missing[node] = max(missing.get(node, 0), each.log_seq)
-        if not missing or not files:
-            return []
-        found = [record for row in self._reader.started_rows(files, missing) for record in records_of(row)]
-        return [each for each in found if each.log_seq < missing[each.trace_id, each.node_id]]
-
-    def _restore(self, open_starts: dict[_Node, list[Held]]) -> None:
-        if not open_starts:
-            return
-        published = self._reader.published_starts(self._nodes.files, self._log_id, open_starts)
-        for group in open_starts.values():
-            for held in group:
-                if held.record.log_seq not in published:
-                    self._hot.restore(held)
-
     def _files(self) -> LakeFiles:
         nodes = self._nodes.files
         return LakeFiles(nodes, self._content.files, self._touched.update([(file.path, file.sealed) for file in nodes]))
@@ -371,7 +268,7 @@ class Publisher:
             if not all(table.holds(source.path) for source in sources):
                 return False
             self._sure = False
-            table.replace(sources, merged, self._clock.wall_ns())
+            table.replace(sources, merged, self._how.clock.wall_ns())
             self._faults("compact.committed")
             self._hot.publish(self._files())
             self._sure = True
@@ -381,11 +278,11 @@ class Publisher:
     def _sweep(self) -> None:
         with self._publishing:
             for table in (self._nodes, self._content):
-                table.removed.sweep(self._clock.wall_ns())
+                table.removed.sweep(self._how.clock.wall_ns())
 
     def _run(self) -> None:
         while not self._closing:
-            self._hot.wait_for(lambda: self._closing or self._hot.wants_publish, self._publish_s)
+            self._hot.wait_for(lambda: self._closing or self._hot.wants_publish, self._how.publish_s)
             if self._closing:
                 return
             try:
@@ -401,13 +298,4 @@ class Publisher:
                 if str(error) != self.counts.failure:  # each new reason once, not each try
                     self._notices.error("publication failed", error=str(error), unpublished_records=len(self._hot))
                 self.counts.failure = str(error)
-                self._hot.wait_for(lambda: self._closing, self._publish_s)
-
-
-def _follow_open(open_starts: dict[_Node, list[Held]], record: Record, held: Held) -> None:
-    """Keep track of the started records that no end covers."""
-    node = (record.trace_id, record.node_id)
-    if record.kind is RecordKind.STARTED:
-        open_starts.setdefault(node, []).append(held)
-    elif record.kind is RecordKind.ENDED:
-        open_starts.pop(node, None)
+                self._hot.wait_for(lambda: self._closing, self._how.publish_s)

@@ -148,7 +148,9 @@ def rows_table(rows: Sequence[Row]) -> ArrowTable:
 
 
 def _table(rows: Sequence[Row]) -> ArrowTable:
-    return arrow_table(NODES, [[row.get(column) for row in rows] for column in NODE_COLUMNS])
+    there = frozenset[str]().union(*rows)
+    count = len(rows)
+    return arrow_table(NODES, ([row.get(name) for row in rows] if name in there else count for name in NODE_COLUMNS))
 
 
 def _fitting(row: Row) -> Row:
