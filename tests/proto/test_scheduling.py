@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import threading
 
-from livespan.proto.scheduling import take_turns, taking_turns, wake_at_once
+from livespan.proto.scheduling import give_way, take_turns, taking_turns, wake_at_once
 
 
 def test_a_thread_and_those_that_it_starts_take_turns_until_one_is_waited_for() -> None:
@@ -46,3 +46,16 @@ def test_a_thread_takes_turns_for_one_piece_of_work_and_is_ordinary_again() -> N
     thread.start()
     thread.join(10)
     assert policies == [os.SCHED_BATCH, os.SCHED_OTHER, os.SCHED_BATCH]
+
+
+def test_a_process_that_nobody_waits_for_gives_way_to_all() -> None:
+    policies: list[int] = []
+
+    def merges() -> None:
+        give_way()
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=merges)
+    thread.start()
+    thread.join(10)
+    assert policies == [os.SCHED_IDLE]

@@ -2,7 +2,8 @@
 
 Linux lets a thread that wakes up take the processor from the one that runs there. A sidecar wakes up for every batch,
 and on a busy machine each of those costs an agent half a millisecond in the middle of its step. A batch thread
-(SCHED_BATCH, sched(7)) gets the same share of the processor, but waits for its turn.
+(SCHED_BATCH, sched(7)) gets the same share of the processor, but waits for its turn: where whoever runs does not stop
+by himself, up to the kernel's next tick, 4 ms. An idle one (SCHED_IDLE) is left at once for any other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
-__all__ = ["take_turns", "taking_turns", "wake_at_once"]
+__all__ = ["give_way", "take_turns", "taking_turns", "wake_at_once"]
 
 
 def take_turns() -> None:
@@ -38,6 +39,13 @@ def taking_turns() -> Generator[None]:
 def wake_at_once() -> None:
     """Let the calling thread, which somebody waits for, run as soon as it wakes up: what is ordinary."""
     _schedule(os.SCHED_OTHER)
+
+
+def give_way() -> None:
+    """Let the calling thread, and each that it starts from now on, run when nobody else wants to: for a process of its
+    own that holds nothing another waits for.
+    """
+    _schedule(os.SCHED_IDLE)
 
 
 def _schedule(policy: int) -> None:

@@ -30,6 +30,7 @@ from livespan.collector.lake.file_names import Role
 from livespan.collector.lake.parquet import content_file, nodes_file
 from livespan.collector.lake.plain_runs import DECIDING, decide, sorted_rows
 from livespan.collector.lake.schema import CONTENT, NODES
+from livespan.proto.scheduling import give_way
 
 __all__ = ["Merge", "Merged", "MergedFile", "merge_files"]
 
@@ -130,8 +131,9 @@ def _end_with_input() -> None:
 
 
 def _main() -> None:
+    give_way()
     with suppress(OSError):
-        os.nice(_NICE)
+        os.nice(_NICE)  # where that is forbidden
         # A kernel short of memory ends this first, not the collector: fewer rows are merged at once then.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     merge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Merge)

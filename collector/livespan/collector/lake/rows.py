@@ -9,6 +9,7 @@ A value that lies in the content table has digest and size in its row; in a reco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Final, TypeAlias
 
 import msgspec
@@ -46,6 +47,7 @@ _MISFITS: Final = (ArrowError, TypeError, ValueError, OverflowError)
 """What Arrow says of a value that its column cannot hold."""
 
 Row: TypeAlias = dict[str, object]
+_get: Final = dict[str, object].get
 Digest: TypeAlias = Callable[[Record, str], str]
 """The SHA-256 (hex) of a record's large value, by attribute name; "" where it is not known yet."""
 
@@ -150,7 +152,9 @@ def rows_table(rows: Sequence[Row]) -> ArrowTable:
 def _table(rows: Sequence[Row]) -> ArrowTable:
     there = frozenset[str]().union(*rows)
     count = len(rows)
-    return arrow_table(NODES, ([row.get(name) for row in rows] if name in there else count for name in NODE_COLUMNS))
+    return arrow_table(
+        NODES, (list(map(_get, rows, repeat(name))) if name in there else count for name in NODE_COLUMNS)
+    )
 
 
 def _fitting(row: Row) -> Row:
