@@ -22,13 +22,14 @@ class FixedLake:
     nodes: Sequence[Path] = ()
     content: Sequence[Path] = ()
     touched: Collection[str] | None = None
+    left_out: Sequence[Path] = ()
 
     @property
     def folders(self) -> Sequence[Path]:
         return sorted({path.parent for path in (*self.nodes, *self.content)})
 
-    def snapshot(self, of: Collection[str] | None = None) -> FixedLake:
-        del of
+    def snapshot(self, of: Collection[str] | None = None, *, content: bool = False, whole: bool = True) -> FixedLake:
+        del of, content, whole
         return self
 
 

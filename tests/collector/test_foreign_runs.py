@@ -92,7 +92,7 @@ def shown(stand: Stand, project: str = "theirs", run_id: str = RUN) -> ShownRun:
 
 
 def listed(stand: Stand) -> list[RunSummary]:
-    return list_runs(QueryEngine(stand.publisher), lambda _: False)
+    return list_runs(QueryEngine(stand.publisher), lambda _: False).runs
 
 
 def sql(stand: Stand, statement: str) -> list[list[Any]]:

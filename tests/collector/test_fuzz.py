@@ -133,13 +133,13 @@ def stored_and_shown(folder: Path, batch: list[int]) -> None:
     assert again.rows("SELECT count(*) FROM records WHERE attributes LIKE '%livespan.unpublished%'") == [(0,)]
     seqs = [record.log_seq for record in hot if record.kind is not RecordKind.STARTED]
     assert sorted(again.rows("SELECT log_seq FROM records WHERE kind <> 'started'")) == [(seq,) for seq in sorted(seqs)]
-    for run in list_runs(QueryEngine(again.publisher), lambda _trace: False):
+    for run in list_runs(QueryEngine(again.publisher), lambda _trace: False).runs:
         assert again.history.run(run.project, run.run_id) is not None
     again.crash()
 
 
 def shown(engine: QueryEngine) -> None:
-    for run in list_runs(engine, lambda _trace: False):
+    for run in list_runs(engine, lambda _trace: False).runs:
         told = msgspec.json.decode(
             msgspec.json.encode(show_run(engine, lambda _trace: False, run.project, run.run_id)), type=ShownRun
         )

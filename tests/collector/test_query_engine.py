@@ -161,7 +161,7 @@ def test_published_and_unpublished_records_are_one_relation(tmp_path: Path) -> N
     RunBuilder(second, "still hot").call("think")
     engine = QueryEngine(FixedLake(second[len(first) :], nodes=[publish(first, tmp_path / "it's.parquet")]))
     assert rows_of(engine, "SELECT run_id FROM nodes ORDER BY ALL") == [["it's here"], ["still hot"]]
-    assert [run.run_id for run in list_runs(engine, free)] == ["still hot", "it's here"]
+    assert [run.run_id for run in list_runs(engine, free).runs] == ["still hot", "it's here"]
 
 
 def test_runs_are_listed_newest_first_with_what_they_cost() -> None:
@@ -172,19 +172,19 @@ def test_runs_are_listed_newest_first_with_what_they_cost() -> None:
     other.call("think")
     other.end_root()
     engine = QueryEngine(FixedLake(records))
-    newest, oldest = list_runs(engine, free)
+    newest, oldest = list_runs(engine, free).runs
     assert (newest.run_id, newest.status, newest.tags) == ("order-18", "done", {})
     assert newest.ended_at is not None
     assert (oldest.run_id, oldest.status, oldest.in_doubt, oldest.effects) == ("order-17", "in_doubt", 1, 2)
     assert (oldest.session, oldest.tags) == ("chat-9", {"tier": "gold"})
     assert (oldest.input_tokens, oldest.output_tokens, oldest.ended_at) == (1514, 97, None)
     assert oldest.started_at == "2026-01-31T09:00:01.000000+00:00"
-    assert [run.run_id for run in list_runs(engine, free, RunFilter(project="shop"))] == ["order-17"]
-    assert [run.run_id for run in list_runs(engine, free, RunFilter(limit=1))] == ["order-18"]
+    assert [run.run_id for run in list_runs(engine, free, RunFilter(project="shop")).runs] == ["order-17"]
+    assert [run.run_id for run in list_runs(engine, free, RunFilter(limit=1)).runs] == ["order-18"]
 
 
 def test_nothing_is_in_doubt_while_a_living_process_holds_the_run(interrupted: QueryEngine) -> None:
-    [run] = list_runs(interrupted, held)
+    [run] = list_runs(interrupted, held).runs
     assert (run.status, run.in_doubt) == ("running", 0)
     assert not any(node.in_doubt for node in show_run(interrupted, held, "shop", "order-17").nodes)
 
@@ -196,7 +196,7 @@ def test_of_several_generations_the_newest_is_the_run() -> None:
         run.open_root()
         run.call(f"think {generation}")
     engine = QueryEngine(FixedLake(records))
-    assert len(list_runs(engine, free)) == 1
+    assert len(list_runs(engine, free).runs) == 1
     assert "think 1" in [node.name for node in show_run(engine, free, "shop", "nightly").nodes]
 
 

@@ -18,7 +18,7 @@ from livespan.collector.lake.tiers import FAN_IN
 from livespan.collector.lake.views import is_plain
 from livespan.collector.query.engine import QueryEngine
 from livespan.collector.query.runs import list_runs, show_run
-from livespan.collector.query.wanted import wanted_runs
+from livespan.collector.query.wanted import wanted
 
 VIEWS = ("records", "nodes", "runs", "effects", "llm_calls", "checkpoints", "content")
 OF_RUNS = {
@@ -59,13 +59,13 @@ OF_ALL = [
 @pytest.mark.parametrize(("sql", "runs"), OF_RUNS.items())
 def test_a_condition_on_runs_is_seen(sql: str, runs: list[str]) -> None:
     with duckdb.connect() as connection:
-        assert wanted_runs(connection, sql) == runs
+        assert wanted(connection, sql).runs == runs
 
 
 @pytest.mark.parametrize("sql", OF_ALL)
 def test_what_is_not_surely_of_some_runs_is_of_all(sql: str) -> None:
     with duckdb.connect() as connection:
-        assert wanted_runs(connection, sql) is None
+        assert wanted(connection, sql).runs is None
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_what_is_kept_warm_shows_what_came_since(stand: Stand, engine: QueryEngi
 
 
 def test_runs_are_shown_alike_from_a_snapshot_of_their_own(stand: Stand, engine: QueryEngine) -> None:
-    listed = {run.run_id: run for run in list_runs(engine, lambda _trace: False)}
+    listed = {run.run_id: run for run in list_runs(engine, lambda _trace: False).runs}
     assert set(listed) == {"run-0", "run-1", "run-2", "run-3"}
     for run in listed.values():
         shown = show_run(engine, lambda _trace: False, run.project, run.run_id)

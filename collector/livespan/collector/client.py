@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, cast
 
@@ -10,13 +10,13 @@ import grpc
 import msgspec
 
 from livespan.collector.options import Where
-from livespan.proto.errors import InvalidInput, NotFound, Unavailable
+from livespan.proto.errors import Damaged, InvalidInput, NotFound, Unavailable
 from livespan.proto.rendezvous import ensure
 from livespan.proto.rpc import DETAIL_KEY, open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
-__all__ = ["LAST", "find_run", "open_query", "open_target"]
+__all__ = ["LAST", "damage_hint", "find_run", "open_query", "open_target"]
 
 LAST: Final = "@last"
 _SHOWN_CANDIDATES: Final = 5
@@ -57,9 +57,15 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
 
     Raises:
         NotFound: no run is named so.
+        Damaged: none is, and what is left of the lake does not have all.
         InvalidInput: the prefix, or the id in several projects, names more than one.
     """
-    listed = query.ListRuns(pb.ListRunsRequest(project=project, limit=1 if text == LAST else 0))
+    wanted = (
+        pb.ListRunsRequest(project=project, limit=1)
+        if text == LAST
+        else pb.ListRunsRequest(project=project, named=text)
+    )
+    listed = query.ListRuns(wanted)
     runs = msgspec.json.decode(listed.json, type=list[_RunName])
     if text == LAST:
         found = runs[:1]
@@ -67,6 +73,12 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
         found = [run for run in runs if run.run_id == text] or [
             run for run in runs if text and run.run_id.startswith(text)
         ]
+    if not found and listed.damaged:
+        raise Damaged(
+            "no such run is in the files of the lake that are sound",
+            subject=f"run {text}",
+            hint=damage_hint(listed.damaged),
+        )
     if not found:
         raise NotFound("there is no such run", subject=f"run {text}", hint="`livespan runs list` shows the runs.")
     if len(found) > 1:
@@ -74,6 +86,11 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
             f"{len(found)} runs are named so: {_candidates(found)}", subject=f"run {text}", hint=_which(found)
         )
     return pb.RunRef(project=found[0].project, run_id=found[0].run_id)
+
+
+def damage_hint(files: Sequence[str]) -> str:
+    """Return what to do about damaged files of the lake, which it names."""
+    return f"Damaged: {', '.join(files)}. `livespan verify` says where; put them back from a copy of the home."
 
 
 def _candidates(runs: list[_RunName]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from livespan.collector.history import History
 from livespan.collector.log.protocol import Appended, Faults
 from livespan.collector.metrics.registry import Metrics
-from livespan.collector.query.shapes import RunSummary
+from livespan.collector.query.runs import Listing
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.clock import Clock
 from livespan.proto.home import Home
@@ -102,7 +102,7 @@ class Context:
         target: gRPC target of the unix socket that the collector serves.
         append, append_here: the ways into the log, from the loop and from a thread.
         history: what is known of a run, from hot tier and lake together.
-        list_runs: the runs of a project ("" = all) as `runs list` shows them, newest first; called in a thread.
+        list_runs: the runs of a project ("" = all) as `runs list` shows them; called in a thread.
         indexed: waits until the hot tier has everything that was acknowledged when it is called.
         admission: set by recovery.
         activity: called by a service when it serves a request, so that an idle collector can tell that it is idle.
@@ -125,7 +125,7 @@ class Context:
     append: Append
     append_here: AppendHere
     history: History
-    list_runs: Callable[[str], Sequence[RunSummary]]
+    list_runs: Callable[[str], Listing]
     indexed: Callable[[], Awaitable[None]]
     activity: Callable[[], None]
     admission: Admission = field(default_factory=OpenAdmission)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -54,13 +54,23 @@ class LakeFiles:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was recorded at one instant: each record is either in the files or in `hot`, never in both. `touched`: which
-    plain runs have rows elsewhere, None where that is not known.
+    plain runs have rows elsewhere, None where that is not known. `left_out`: damaged files that it lacks.
     """
 
     nodes: tuple[Path, ...]
     content: tuple[Path, ...]
     hot: tuple[Record, ...]
     touched: frozenset[str] | None
+    left_out: tuple[Path, ...] = ()
+
+    def without(self, files: Collection[Path]) -> Snapshot:
+        """Return it without these files."""
+        return replace(
+            self,
+            nodes=tuple([path for path in self.nodes if path not in files]),
+            content=tuple([path for path in self.content if path not in files]),
+            left_out=(*self.left_out, *files),
+        )
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class Desk:
         await self._sweep()
         await self._context.indexed()
         listed = partial(self._context.list_runs, request.project)
-        return pb.InterruptedReply(runs=await asyncio.to_thread(interrupted_runs, listed, self._newest))
+        return await asyncio.to_thread(interrupted_runs, listed, self._newest)
 
     async def standing(self, request: pb.StandingRequest) -> pb.StandingReply:
         """Return how a run stands, for who starts it again."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from livespan.collector.query.shapes import RunSummary
+from livespan.collector.query.runs import Listing
 from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
+from livespan.proto.errors import Damaged
 from livespan.proto.node import RunStatus
 from livespan.proto.record import Record
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -21,17 +22,23 @@ _STOPPED: Final = frozenset({RunStatus.INTERRUPTED, RunStatus.IN_DOUBT, RunStatu
 
 
 def interrupted_runs(
-    list_runs: Callable[[], Sequence[RunSummary]], history: Callable[[str, str], RunHistory | None]
-) -> list[pb.InterruptedRun]:
-    """Return the runs that somebody may want to start again, oldest first.
+    list_runs: Callable[[], Listing], history: Callable[[str, str], RunHistory | None]
+) -> pb.InterruptedReply:
+    """Return the runs that somebody may want to start again, oldest first, and the damaged files that may hold others.
 
     A run that came as foreign spans alone has no life that could be started, and is left out.
     """
     found: list[pb.InterruptedRun] = []
-    for listed in list_runs():
+    listing = list_runs()
+    damaged = dict.fromkeys(map(str, listing.left_out))
+    for listed in listing.runs:
         if listed.status not in _STOPPED:
             continue
-        run = history(listed.project, listed.run_id)
+        try:
+            run = history(listed.project, listed.run_id)
+        except Damaged as error:
+            damaged[error.subject] = None
+            continue
         if run is None or not run.attempts:
             continue
         found.append(
@@ -43,7 +50,7 @@ def interrupted_runs(
                 stopped=stop_of(run.last_lease),
             )
         )
-    return found[::-1]
+    return pb.InterruptedReply(runs=found[::-1], damaged=damaged)
 
 
 def _attempt(record: Record) -> pb.Attempt:

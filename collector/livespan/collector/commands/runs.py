@@ -83,15 +83,18 @@ def list_runs(
     """List runs, newest first.
 
     In doubt counts effects (a card charged, a mail sent) that were started and whose outcome is not known.
+
+    Exit code 6 where a file of the lake is damaged: what it holds is left out, and the file is named.
     """
     import msgspec
 
-    from livespan.collector.client import open_query  # grpc costs 70 ms that --help need not pay
+    from livespan.collector.client import damage_hint, open_query  # grpc costs 70 ms that --help need not pay
     from livespan.proto.v1.livespan_pb2 import ListRunsRequest
 
     with open_query(where) as query:
         wanted = ListRunsRequest(project=project, limit=limit, status=status or "", session=session, tags=tags)
-        answer = query.ListRuns(wanted).json
+        reply = query.ListRuns(wanted)
+    answer = reply.json
     found = msgspec.json.decode(answer, type=list[RunSummary])
     match output:
         case OutputForm.JSON:
@@ -105,6 +108,9 @@ def list_runs(
         case OutputForm.TEXT:
             note(f"No runs yet{f' in project {project}' if project else ''}.")
             note('  `livespan demo` makes one; in a program, `with livespan.instrumentation.run("my-run"):` does.')
+    if reply.damaged:
+        note(f"What damaged files of the lake hold is left out. {damage_hint(reply.damaged)}")
+        click.get_current_context().exit(EXIT_CODES[ErrorKind.DAMAGED])
 
 
 @runs.command("show")

@@ -117,14 +117,21 @@ class Publisher:
         """The `log_seq` up to which either table accounts for this log."""
         return max(self._nodes.watermark, self._content.watermark)
 
-    def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
-        """Return what was recorded at this instant; of these run ids at the least, where they are given. Where a held
-        end's started row is published, that record stands in `hot` beside it, so that the end can be completed; it
-        makes no row of its own.
+    def snapshot(self, of: Collection[str] | None = None, *, content: bool = False, whole: bool = True) -> Snapshot:
+        """See `Lake.snapshot`. Where a held end's started row is published, that record stands in `hot` beside it, so
+        that the end can be completed; it makes no row of its own.
         """
         snapshot = self._hot.snapshot(of)
-        nodes = self._hot.files().nodes
-        self._reader.sound.check(nodes)
+        files = self._hot.files()
+        nodes = [file for file in files.nodes if of is None or file.may_hold_any(of)]
+        values = [file for file in files.content if of is None or file.may_hold_any(of)] if content else []
+        sound = self._reader.sound
+        if whole:
+            sound.check((*nodes, *values))
+        else:
+            nodes = [file for file in nodes if sound.is_sound(file)]
+            live = {file.path for file in nodes}
+            snapshot = snapshot.without([path for path in snapshot.nodes if path not in live])
         starts = published_starts(snapshot.hot, nodes, self._reader)
         return replace(snapshot, hot=(*snapshot.hot, *starts))
 

@@ -127,7 +127,7 @@ class Answer:
         if not isinstance(frame.message, Wanted):
             return frame
         try:
-            snapshot = self._lake.snapshot(frame.message.runs)
+            snapshot = self._lake.snapshot(frame.message.runs, content=frame.message.content)
             process.run(snapshot, node_table(snapshot.hot))
         except LivespanError:
             self.close()

@@ -33,9 +33,11 @@ class QueryEngine:
         """Return the answer to a user's statement, to be closed by the caller; nothing has happened yet."""
         return Answer(self._lake, self._processes, self._limits, sql)
 
-    def reading(self, runs: Collection[str] | None = None) -> AbstractContextManager[Reading]:
-        """Open one snapshot for statements of our own, or these runs of it; all of them see the same."""
-        return open_reading(self._lake.snapshot(runs), self._limits, runs)
+    def reading(self, runs: Collection[str] | None = None, *, whole: bool = True) -> AbstractContextManager[Reading]:
+        """Open one snapshot for statements of our own, or these runs of it; all of them see the same. `whole` is as in
+        `Lake.snapshot`.
+        """
+        return open_reading(self._lake.snapshot(runs, whole=whole), self._limits, runs)
 
     def retire(self, idle_s: float) -> None:
         """End the processes that no statement has needed for this long."""

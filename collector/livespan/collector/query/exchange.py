@@ -63,9 +63,12 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, tag=True):
-    """The statement may be run, over a snapshot that has these run ids at the least; None: all of them."""
+    """The statement may be run, over a snapshot that has these run ids at the least; None: all of them. `content`: it
+    reads large values, too.
+    """
 
     runs: list[str] | None
+    content: bool
 
 
 class Over(msgspec.Struct, frozen=True, tag=True):

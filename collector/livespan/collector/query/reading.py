@@ -15,6 +15,7 @@ import threading
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, cast
 
 import duckdb
@@ -35,11 +36,18 @@ _INTERRUPT_S: Final = 0.05
 
 
 class Reading:
-    """Statements of our own over one snapshot."""
+    """Statements of our own over one snapshot. `left_out`: its damaged files, which are not read."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, over: Relations, limits: QueryLimits, *, is_plain: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        over: Relations,
+        limits: QueryLimits,
+        left_out: Sequence[Path],
+        *,
+        is_plain: bool,
     ) -> None:
+        self.left_out = left_out
         self._connection = connection
         self._over = over
         self._is_plain = is_plain
@@ -124,7 +132,7 @@ def open_reading(snapshot: Snapshot, limits: QueryLimits, runs: Collection[str] 
             for statement in view_statements(over, is_plain=plain):
                 connection.execute(statement)
         connection.execute("SET lock_configuration = true")
-        yield Reading(connection, over, limits, is_plain=plain)
+        yield Reading(connection, over, limits, snapshot.left_out, is_plain=plain)
 
 
 def _narrowed(over: Relations, runs: Collection[str]) -> Relations:

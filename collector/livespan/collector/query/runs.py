@@ -7,9 +7,10 @@ reuse       RECORDED: ended with success in an attempt before the newest: the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
@@ -24,7 +25,7 @@ from livespan.proto.foreign import Step
 from livespan.proto.ids import trace_id
 from livespan.proto.node import NodeStatus, NodeType, RunStatus
 
-__all__ = ["Held", "RunFilter", "list_runs", "show_run"]
+__all__ = ["Held", "Listing", "RunFilter", "list_runs", "show_run"]
 
 Held: TypeAlias = Callable[[bytes], bool]
 """Whether a living process may still start and settle things in the run of this trace id."""
@@ -32,7 +33,7 @@ Held: TypeAlias = Callable[[bytes], bool]
 _UNFINISHED: Final = frozenset({RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.IN_DOUBT})
 _STATUSES: Final = tuple(status.value for status in RunStatus)
 _LIST: Final = """
-    SELECT * FROM runs WHERE newest AND $1 IN ('', project) AND $2 IN ('', session)
+    SELECT * FROM runs WHERE newest AND $1 IN ('', project) AND $2 IN ('', session) AND starts_with(run_id, $4)
     ORDER BY started_at DESC NULLS LAST, project, run_id
     LIMIT CASE WHEN $3 = 0 THEN 9223372036854775807 ELSE $3 END
 """
@@ -45,7 +46,7 @@ _NEWEST: Final = """
     SELECT run_id FROM (
         SELECT * FROM told QUALIFY generation = max(generation) OVER (PARTITION BY project, run_id)
     )
-    WHERE $1 IN ('', project) AND $2 IN ('', session)
+    WHERE $1 IN ('', project) AND $2 IN ('', session) AND starts_with(run_id, $4)
     ORDER BY started_at DESC NULLS LAST, project, run_id LIMIT $3
 """
 """The ids alone of the runs that _LIST shows: everything else of a run is then read of these only."""
@@ -70,6 +71,7 @@ class RunFilter:
         status: a RunStatus.
         tags: each must be there with this value.
         limit: at most this many, the newest.
+        named: a run id; where there is none such, the beginning of some.
 
     Raises:
         InvalidInput: there is no such status.
@@ -80,6 +82,7 @@ class RunFilter:
     session: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     limit: int = 0
+    named: str = ""
 
     def __post_init__(self) -> None:
         if self.status and self.status not in _STATUSES:
@@ -94,16 +97,33 @@ class RunFilter:
 _ALL: Final = RunFilter()
 
 
-def list_runs(engine: QueryEngine, held: Held, wanted: RunFilter = _ALL) -> list[RunSummary]:
-    """Return runs, newest first: of each id the newest generation."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Runs, newest first: of each id the newest generation. `left_out`: damaged files, whose rows are not in it."""
+
+    runs: list[RunSummary]
+    left_out: Sequence[Path]
+
+
+def list_runs(engine: QueryEngine, held: Held, wanted: RunFilter = _ALL) -> Listing:
+    """Return the runs that are wanted."""
+    if wanted.named:
+        exact = _listing(engine, held, wanted, [wanted.named])
+        if exact.runs or exact.left_out:
+            return exact
+    return _listing(engine, held, wanted, None)
+
+
+def _listing(engine: QueryEngine, held: Held, wanted: RunFilter, of: list[str] | None) -> Listing:
     in_sql = wanted.limit if not wanted.status and not wanted.tags else 0
-    with engine.reading() as reading:
-        which = [wanted.project, wanted.session, in_sql]
-        if in_sql:
+    with engine.reading(of, whole=False) as reading:
+        which = [wanted.project, wanted.session, in_sql, wanted.named]
+        if in_sql and of is None:
             reading.narrow({text_of(row, "run_id") for row in reading.rows(_NEWEST, which)})
         rows = reading.rows(_LIST, which)
+        left_out = reading.left_out
     found = filter(wanted.keeps, (_summary(row, is_held=_is_held(row, held)) for row in rows))
-    return list(islice(found, wanted.limit or None))
+    return Listing(list(islice(found, wanted.limit or None)), left_out)
 
 
 def show_run(engine: QueryEngine, held: Held, project: str, run_id: str, generation: int = 0) -> ShownRun:

@@ -80,12 +80,18 @@ class QueryService(QueryServicer):
         await asyncio.to_thread(self._engine.close)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: _Call) -> pb.JsonReply:
+        left_out: list[str] = []
+
         def read() -> list[RunSummary]:
             tags = dict(request.tags)
-            wanted = RunFilter(request.project, request.status, request.session, tags, request.limit)
-            return list_runs(self._engine, self._held, wanted)
+            wanted = RunFilter(request.project, request.status, request.session, tags, request.limit, request.named)
+            listing = list_runs(self._engine, self._held, wanted)
+            left_out.extend(map(str, listing.left_out))
+            return listing.runs
 
-        return await self._read(context, read)
+        reply = await self._read(context, read)
+        reply.damaged.extend(left_out)
+        return reply
 
     async def ShowRun(self, request: pb.ShowRunRequest, context: _Call) -> pb.JsonReply:
         run = request.run

@@ -28,6 +28,11 @@ class Snapshot(Protocol):
         """Which plain runs have rows in `hot` or in files of other units; None where that is not known."""
         ...
 
+    @property
+    def left_out(self) -> Sequence[Path]:
+        """Files that it lacks, since they are damaged."""
+        ...
+
 
 class Lake(Protocol):
     """Where snapshots come from; may be called from any thread."""
@@ -37,8 +42,15 @@ class Lake(Protocol):
         """Where the files of all snapshots are."""
         ...
 
-    def snapshot(self, of: Collection[str] | None = None) -> Snapshot:
-        """Return what was recorded at this instant; of these run ids at the least, where they are given, and then
-        without files that have no row of them.
+    def snapshot(self, of: Collection[str] | None = None, *, content: bool = False, whole: bool = True) -> Snapshot:
+        """Return what was recorded at this instant.
+
+        Args:
+            of: of these run ids at the least, and then without files that have no row of them; None: of all.
+            content: what lies in `content` will be read, too, so its files are to be sound.
+            whole: a damaged file is an error; else it is left out.
+
+        Raises:
+            Damaged: a file is.
         """
         ...

@@ -32,7 +32,6 @@ from livespan.collector.query.exchange import (
     Ready,
     Refusal,
     Rows,
-    Wanted,
     receive,
     send,
 )
@@ -41,7 +40,7 @@ from livespan.collector.query.limits import QueryLimits
 from livespan.collector.query.refusing import duckdb_errors, errors_of_ours, too_much_memory
 from livespan.collector.query.statement_database import StatementDatabases, session
 from livespan.collector.query.values import json_row, unique_names
-from livespan.collector.query.wanted import wanted_runs
+from livespan.collector.query.wanted import wanted
 from livespan.proto.errors import InvalidInput, LivespanError
 
 _FIRST_ROWS: Final = 16
@@ -86,7 +85,7 @@ def _answer(collector: socket.socket, databases: StatementDatabases, limits: Que
     try:
         with databases.each[0].cursor() as connection, duckdb_errors(limits):
             sql = read_only(connection, ask.sql)
-            send(collector, Wanted(wanted_runs(connection, sql)))
+            send(collector, wanted(connection, sql))
         asked = receive(collector, most_descriptors=1)
         over = asked.message
         assert isinstance(over, Over)

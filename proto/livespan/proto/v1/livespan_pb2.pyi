@@ -715,14 +715,20 @@ class InterruptedReply(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RUNS_FIELD_NUMBER: builtins.int
+    DAMAGED_FIELD_NUMBER: builtins.int
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InterruptedRun]: ...
+    @property
+    def damaged(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """files of the lake that were left out"""
+
     def __init__(
         self,
         *,
         runs: collections.abc.Iterable[global___InterruptedRun] | None = ...,
+        damaged: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["damaged", b"damaged", "runs", b"runs"]) -> None: ...
 
 global___InterruptedReply = InterruptedReply
 
@@ -863,6 +869,7 @@ class ListRunsRequest(google.protobuf.message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     SESSION_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
+    NAMED_FIELD_NUMBER: builtins.int
     project: builtins.str
     """"" = all"""
     limit: builtins.int
@@ -871,6 +878,8 @@ class ListRunsRequest(google.protobuf.message.Message):
     """"" = all"""
     session: builtins.str
     """"" = all"""
+    named: builtins.str
+    """a run id, or the beginning of some; "" = all"""
     @property
     def tags(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """each must be there"""
@@ -883,8 +892,9 @@ class ListRunsRequest(google.protobuf.message.Message):
         status: builtins.str = ...,
         session: builtins.str = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        named: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["limit", b"limit", "project", b"project", "session", b"session", "status", b"status", "tags", b"tags"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["limit", b"limit", "named", b"named", "project", b"project", "session", b"session", "status", b"status", "tags", b"tags"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -940,13 +950,19 @@ class JsonReply(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JSON_FIELD_NUMBER: builtins.int
+    DAMAGED_FIELD_NUMBER: builtins.int
     json: builtins.bytes
+    @property
+    def damaged(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """files of the lake that were left out"""
+
     def __init__(
         self,
         *,
         json: builtins.bytes = ...,
+        damaged: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["json", b"json"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["damaged", b"damaged", "json", b"json"]) -> None: ...
 
 global___JsonReply = JsonReply
 

@@ -16,7 +16,7 @@ from typing import Final
 import grpc
 import msgspec
 
-from livespan.collector.client import find_run
+from livespan.collector.client import damage_hint, find_run
 from livespan.collector.options import Where
 from livespan.proto.errors import EXIT_CODES, ErrorKind
 from livespan.proto.node import RunStatus
@@ -111,7 +111,10 @@ class Recovering:
         target = self._target()
         with open_channel(target) as channel:
             try:
-                stopped = RecoveryStub(channel).Interrupted(pb.InterruptedRequest(project=wanted.project)).runs
+                reply = RecoveryStub(channel).Interrupted(pb.InterruptedRequest(project=wanted.project))
+                stopped = reply.runs
+                if reply.damaged:
+                    self._say(f"Runs in damaged files of the lake are left out. {damage_hint(reply.damaged)}")
                 if not wanted.names:
                     for run in stopped:
                         if run.status != RunStatus.FAILED or wanted.failed:
