@@ -28,7 +28,7 @@ from livespan.proto.errors import Unavailable
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import locate
 from livespan.proto.rpc import open_channel, translate
-from livespan.proto.v1.livespan_pb2 import SqlRequest
+from livespan.proto.v1.livespan_pb2 import RunRef, ShowRunRequest, SqlRequest
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
 __all__ = [
@@ -145,6 +145,21 @@ class Living:
                     raise told from error
             else:
                 return [row for reply in replies for row in json.loads(reply.rows or b"[]")]
+        raise AssertionError
+
+    def show(self, run: str) -> int:
+        """Return how many nodes `runs show` tells of a run. Raises LivespanError: it is refused."""
+        for left in reversed(range(_STARTS)):
+            try:
+                with open_channel(self.stage.wait_for_collector()) as channel:
+                    named = RunRef(project="default", run_id=run)
+                    reply = QueryStub(channel).ShowRun(ShowRunRequest(run=named), timeout=30)
+            except grpc.RpcError as error:
+                told = translate(error, subject=run)
+                if not left or not isinstance(told, Unavailable):
+                    raise told from error
+            else:
+                return len(json.loads(reply.json)["nodes"])
         raise AssertionError
 
     def send_foreign(self, number: int) -> None:

@@ -263,6 +263,18 @@ class _Trial:
                 self.problems.append(f"a new run did {told['tried']}")
             else:
                 self.outcomes["new run went on" if told["run"] == new else "old run went on"] += 1
+                self._show(told["run"], is_new=told["run"] == new)
+
+    def _show(self, run: str, *, is_new: bool) -> None:
+        """Have a run shown: a new one lies in no file that was damaged."""
+        try:
+            if self._living.show(run) < STEPS:
+                self.problems.append(f"{run} is shown without its nodes")
+            self.outcomes["run shown"] += 1
+        except LivespanError as error:
+            self.outcomes["run not shown"] += 1
+            if is_new or self._region.path.name not in str(error):
+                self.problems.append(f"{run} is not shown, or the file is not named: {error}")
 
     def _check_refusal(self, said: str) -> None:
         self.outcomes["start refused"] += 1
