@@ -14,6 +14,7 @@ from livespan.instrumentation.holding import Holding
 from livespan.proto.errors import RunHeld, Stop, Unavailable
 from livespan.proto.holder import holder_message
 from livespan.proto.process import this_process
+from livespan.proto.rendezvous import locate
 from livespan.proto.v1 import livespan_pb2 as pb
 
 LEASE_S = 1.0
@@ -204,3 +205,19 @@ def test_a_run_outlives_its_collectors_restart(live: LiveHome) -> None:
         time.sleep(2.2)
         think()
         assert run.attempt == 1
+
+
+def test_a_collector_that_an_agent_started_makes_way_for_one_that_somebody_starts(live: LiveHome) -> None:
+    with live.run("early") as run:
+        think()
+        started = locate(live.home)
+        assert started is not None
+        assert started.embedded
+        serving = live.serve_process("--grpc", "127.0.0.1:0")
+        assert serving.poll() is None
+        think()
+        assert run.attempt == 1
+    address = locate(live.home)
+    assert address is not None
+    assert (address.pid, address.embedded) == (serving.pid, False)
+    assert live.start("-m", "livespan.collector", "serve", "--home", str(live.home.root)).wait(30) == 5

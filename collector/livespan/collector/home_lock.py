@@ -69,11 +69,20 @@ class HomeLock:
                 ) from None
             return
 
-    def announce(self, target: str, grpc: str, http: str = "") -> None:
+    def announce(self, target: str, grpc: str, http: str = "", *, embedded: bool = False) -> None:
         """Say where the collector listens; readers see the old text or the new one, never half."""
         me = this_process()
         address = Address(
-            me.pid, me.start_time_ticks, me.boot_id, me.pid_namespace, me.host, PROTOCOL_VERSION, target, grpc, http
+            me.pid,
+            me.start_time_ticks,
+            me.boot_id,
+            me.pid_namespace,
+            me.host,
+            PROTOCOL_VERSION,
+            target,
+            grpc,
+            http,
+            embedded,
         )
         self._announced = msgspec.json.encode(address)
         self._write_address()

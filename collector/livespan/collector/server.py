@@ -329,7 +329,8 @@ class Collector:
     async def _open_ports(self) -> None:
         ports = self._ports
         await ports.open(self._routes)
-        self._lock.announce(ports.target, ports.grpc_address, ports.http_address)
+        embedded = self._settings.idle_s > 0
+        self._lock.announce(ports.target, ports.grpc_address, ports.http_address, embedded=embedded)
         await ports.tell_ready(True)
         self._notices.info(
             "serving",

@@ -42,6 +42,7 @@ class Address:
         target: gRPC target, `unix:/path`.
         grpc: host:port where it also listens, "" if nowhere.
         version: protocol version that it speaks.
+        embedded: an agent has started it, for want of another; it makes way for one that somebody starts.
     """
 
     pid: int
@@ -53,6 +54,7 @@ class Address:
     target: str
     grpc: str = ""
     http: str = ""
+    embedded: bool = False
 
     @property
     def process(self) -> ProcessId:

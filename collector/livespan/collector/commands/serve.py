@@ -9,21 +9,24 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from livespan.collector.commands.stop import end_collector
 from livespan.collector.forward.options import forward_options
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.guard_options import guard_options
 from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
+from livespan.collector.notices import Notices
 from livespan.collector.options import home_option
 from livespan.collector.service_manager import ServiceManager
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.settings_options import settings_options
 from livespan.proto.errors import InvalidInput
 from livespan.proto.home import Home
+from livespan.proto.rendezvous import is_served, read_address
 from livespan.proto.scheduling import take_turns
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_collector", "serve"]
 
-_EMBEDDED_IDLE_S = 600.0
+_EMBEDDED_IDLE_S: Final = 600.0
+_RELIEVED: Final = 3
+_RELIEF_S: Final = 30.0
 
 
 @click.command()
@@ -93,6 +98,8 @@ def serve(
             "a collector cannot forward to itself", subject=forward.endpoint, hint="Give your backend's address."
         )
     send_notices(NoticeForm(log_format), log_level, home.collector_output if embedded else None)
+    if not embedded:
+        _relieve(home)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     collector = Collector(
         home,
@@ -107,6 +114,20 @@ def serve(
         forward=forward,
     )
     asyncio.run(run_collector(collector, ServiceManager.of(os.environ, os.getpid())))
+
+
+def _relieve(home: Home) -> None:
+    """Have a collector leave that an agent started while none was there; agents wait for the next.
+
+    Raises:
+        Conflict: it runs where it cannot be signalled from. Unavailable: it has not left in time.
+    """
+    for _ in range(_RELIEVED):  # an agent that asks in between has started another
+        address = read_address(home)
+        if address is None or not address.embedded or not is_served(home):
+            return
+        Notices("collector").info("takes over from an agent's collector", pid=address.pid)
+        end_collector(home, _RELIEF_S)
 
 
 async def run_collector(collector: Collector, manager: ServiceManager | None = None) -> None:

@@ -17,7 +17,7 @@ from livespan.proto.home import Home
 from livespan.proto.process import ProcessId
 from livespan.proto.rendezvous import is_served, read_address
 
-__all__ = ["stop"]
+__all__ = ["end_collector", "stop"]
 
 _LOOK_S: Final = 0.05
 
