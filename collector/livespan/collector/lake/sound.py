@@ -47,16 +47,17 @@ class SoundFiles:
         """Return whether a file has the digest it was sealed with; True for one from before there were seals."""
         if file.sealed is None:
             return True
+        try:
+            status = os.stat(file.path)
+            key = (status.st_mtime_ns, status.st_size, status.st_ino)
+            known = self._found.get(file.path)
+            if known is not None and known[0] == key:
+                return known[1]
+            # Without the lock: gigabytes of large values must not hold up who opens a run.
+            sound = file_digest(file.path) == file.sealed.digest
+        except OSError:
+            key, sound = (0, 0, 0), False
         with self._lock:
-            try:
-                status = os.stat(file.path)
-                key = (status.st_mtime_ns, status.st_size, status.st_ino)
-                known = self._found.get(file.path)
-                if known is not None and known[0] == key:
-                    return known[1]
-                sound = file_digest(file.path) == file.sealed.digest
-            except OSError:
-                key, sound = (0, 0, 0), False
             told = self._found.get(file.path, (key, True))[1]
             self._found[file.path] = (key, sound)
         if told and not sound:
