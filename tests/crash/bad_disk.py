@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from livespan.replay.testing import ledger
 _SIZE_KB = 48 << 10
 _LEFT_KB = (1500, 700, 200, 64)
 _LOG_KB = 1 << 10
+_QUIET_LOOKS = 20
+_LOOK_S = 0.1
 _REFUSALS = {
     "SpoolFull": ("no room in the spool", "free disk space"),
     "EffectUnavailable": ("effect was not started", "disk"),
@@ -133,11 +136,21 @@ def has_ended(agent: Agent) -> bool:
 
 
 def fill(hog: Path, disk: Path, left_kb: int) -> None:
-    """Write a file that leaves `left_kb` of the disk."""
+    """Write a file that leaves `left_kb` of the disk, once nobody gives anything back any more: a collector may still
+    publish, merge, and free what it has merged.
+    """
+    quiet = 0
     with hog.open("wb") as file:
-        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - (left_kb << 10)) > 0:
-            file.write(bytes(min(free, 1 << 20)))
-            file.flush()
+        while quiet < _QUIET_LOOKS:
+            status = os.statvfs(disk)
+            free = status.f_bavail * status.f_frsize - (left_kb << 10)
+            if free > 0:
+                file.write(bytes(min(free, 1 << 20)))
+                file.flush()
+                quiet = 0
+            else:
+                quiet += 1
+                time.sleep(_LOOK_S)
 
 
 def read_only(folder: Path) -> None:
