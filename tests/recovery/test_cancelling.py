@@ -19,7 +19,7 @@ pytestmark = pytest.mark.crash
 
 __all__ = ["channel"]
 
-QUICK = CollectorSettings(lease_s=0.6, publish_s=0.5)
+QUICK = CollectorSettings(lease_s=2.0, publish_s=0.5)
 ran: list[int] = []
 
 
