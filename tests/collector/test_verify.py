@@ -360,6 +360,17 @@ def test_views_of_a_moved_home_over_an_older_commit_are_a_fault(home: Home) -> N
     assert fault.file == str(moved.lake / "views.sql")
 
 
+def test_a_bit_anywhere_in_a_files_bloom_filters_footer_and_statistics_is_seen(home: Home) -> None:
+    file = sorted((home.lake / "nodes").glob("*.parquet"))[0]
+    size = file.stat().st_size
+    footer = int.from_bytes(file.read_bytes()[-8:-4], "little") + 8
+    for at in [size - footer - 40, *random.Random(1).sample(range(size - footer, size), 3)]:
+        flip(file, at)
+        assert str(file) in [fault.file for part in verify(home) for fault in part.faults], at
+        flip(file, at)
+    assert faults(home) == []
+
+
 def spool_segment(home: Home) -> Path:
     return next(path for path in sorted(home.spool.glob("*/*.seg")) if path.read_bytes()[64:72] != bytes(8))
 
