@@ -217,3 +217,11 @@ def test_a_kernel_without_landlock_is_told(
     found = by_name(home)["landlock"]
     assert found.ok is well
     assert bool(found.hint) is not is_there
+
+
+def test_of_very_many_faults_ten_are_told_one_by_one(tmp_path: Path) -> None:
+    faults = [{"where": "log", "what": f"/x/1.seg@{at}: damaged", "hint": "Look."} for at in range(14)]
+    with serving(FixedLake(), tmp_path, status={"version": "0", "faults": faults}) as served:
+        found = [finding for finding in check_collector(served.target) if finding.ok is False]
+    assert [finding.name for finding in found] == ["log"] * 10 + ["more"]
+    assert found[-1].detail == "4 more faults"

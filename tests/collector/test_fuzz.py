@@ -1,28 +1,29 @@
-"""Requests made at random go all the way: parsed, indexed, folded, published, shown; and a slice through a collector.
+"""Requests that Hypothesis draws go all the way: parsed, indexed, folded, published, shown; and through a collector.
 
-The first seed is drawn anew in each run, unless LIVESPAN_FUZZ_SEED says which; what fails says its own. A failure that
-was found becomes a case of hostile.py.
+A minute in all, see fuzzing.py. What fails is shrunk and printed as the bytes that were sent: a failure that was found
+becomes a case of hostile.py.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Iterator
-from itertools import count
-from json import dumps
+import http.client
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
-from google.protobuf.message import DecodeError
-from tests.collector.fuzzed import fuzzed_request
-from tests.collector.otlp_transport import as_json
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.collector.fuzzed import bodies, json_bodies
+from tests.collector.fuzzing import fuzz
 from tests.collector.recorded import FixedLake
-from tests.collector.stand import Stand
-from tests.collector.transports import GrpcTransport, HttpTransport, Transport
+from tests.collector.stand import Stand, Writer
+from tests.collector.stand import request as journal_request
+from tests.collector.transports import Answer, GrpcTransport, HttpTransport, Transport
 from tests.livespan_home import LiveHome
 
 from livespan.collector.door import judged
@@ -44,25 +45,15 @@ from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 from livespan.recovery.lease_record import lease_from_record
 from livespan.recovery.opening import open_replies
 
-pytestmark = pytest.mark.outside
+pytestmark = [pytest.mark.outside, pytest.mark.timeout(900)]  # to shrink takes Hypothesis up to five minutes
 
 PARSING_S: Final = 12.0
 STORING_S: Final = 12.0
 SENDING_S: Final = 12.0
-"""Of each of the three ways: with the others a minute in all."""
-BATCH: Final = 40
-
-
-def seeds(seconds: float) -> Iterator[int]:
-    """Yield seeds for so long, from a first one that is this run's own."""
-    first = int(os.environ.get("LIVESPAN_FUZZ_SEED", time.time_ns() % 1_000_000_000))
-    print(f"LIVESPAN_FUZZ_SEED={first}")
-    until = time.monotonic() + seconds
-    for seed in count(first):
-        if time.monotonic() > until:
-            print(f"{seed - first} requests")
-            return
-        yield seed
+"""Of each of the three ways to send: with the others a minute in all."""
+BATCH: Final = 12
+MOST_RSS_BYTES: Final = 512 * 1024 * 1024
+"""What the collector may come to over requests of this size."""
 
 
 def content(_record: Record, _name: str) -> bytes:
@@ -70,17 +61,18 @@ def content(_record: Record, _name: str) -> bytes:
 
 
 def test_any_request_is_refused_or_its_records_can_be_folded_and_become_rows() -> None:
-    for seed in seeds(PARSING_S):
+    @given(bodies())
+    def parsed(body: bytes) -> None:
         try:
-            parsed_whole(seed)
+            parsed_whole(body)
         except InvalidInput:
-            continue
-        except Exception as error:
-            raise AssertionError(f"LIVESPAN_FUZZ_SEED={seed} fails at once") from error
+            return
+
+    fuzz(parsed, PARSING_S)
 
 
-def parsed_whole(seed: int) -> None:
-    incoming = judged(fuzzed_request(seed))
+def parsed_whole(body: bytes) -> None:
+    incoming = judged(body)
     records = incoming.request.records(1)
     assert len(records) == incoming.stored
     left = {(each.span, name) for record in records for name, each in record.attributes.items() if type(each) is Large}
@@ -102,22 +94,19 @@ def parsed_whole(seed: int) -> None:
 
 
 def test_any_requests_are_stored_published_and_shown_and_the_next_start_reads_them(tmp_path: Path) -> None:
-    pending = seeds(STORING_S)
-    for number in count():
-        batch = [seed for seed, _ in zip(pending, range(BATCH), strict=False)]
-        if not batch:
-            return
-        try:
-            stored_and_shown(tmp_path / str(number), batch)
-        except Exception as error:
-            raise AssertionError(f"a batch of {BATCH} from LIVESPAN_FUZZ_SEED={batch[0]} fails") from error
+    @given(st.lists(bodies(), min_size=1, max_size=BATCH))
+    def stored(batch: list[bytes]) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            stored_and_shown(Path(folder), batch)
+
+    fuzz(stored, STORING_S, round_size=5)
 
 
-def stored_and_shown(folder: Path, batch: list[int]) -> None:
+def stored_and_shown(folder: Path, batch: list[bytes]) -> None:
     stand = Stand(folder)
-    for seed in batch:
+    for body in batch:
         try:
-            incoming = judged(fuzzed_request(seed))
+            incoming = judged(body)
         except InvalidInput:
             continue
         if incoming.stored:
@@ -147,57 +136,93 @@ def shown(engine: QueryEngine) -> None:
         assert not [line for line in lines if any(ord(letter) < 32 for letter in line)]
 
 
+class Attacked:
+    """A collector that all examples of a test are sent to, with an honest run in it.
+
+    One that has ended is started again: else each example after the first would fail, and what ended it could not be
+    found among them.
+    """
+
+    def __init__(self, live: LiveHome, protocol: str) -> None:
+        self._live = live
+        self._protocol = protocol
+        self._honest = Writer(run_id="honest", name="w1")
+        self.taken = 0
+        self._start()
+        assert self._way.send(journal_request(self._honest.root_record(RecordKind.STARTED))) == Answer("OK")
+
+    def _start(self) -> None:
+        self._served = self._live.serve_process("--publish-s", "0.5", "--http", "127.0.0.1:0")
+        self._target = f"unix:{self._live.home.root}/collector.sock"
+        address = read_address(self._live.home)
+        assert address is not None
+        self._json = HttpTransport(address.http, json=True)
+        self._way: Transport = (
+            HttpTransport(address.http) if self._protocol == "http" else GrpcTransport(self._target, waits=False)
+        )
+
+    def send(self, body: bytes, *, gzip: bool) -> None:
+        self._judge(lambda: self._way.send(body, gzip=gzip))
+
+    def post_json(self, body: bytes) -> None:
+        self._judge(lambda: self._json.post(body))
+
+    def _judge(self, sent: Callable[[], Answer]) -> None:
+        if self._served.poll() is not None:
+            self._way.close()
+            self._start()
+        try:
+            answer = sent()
+        except (OSError, http.client.HTTPException) as error:
+            answer = Answer(f"no answer: {type(error).__name__}")
+        if answer.code not in {"OK", "INVALID_ARGUMENT"}:
+            with suppress(subprocess.TimeoutExpired):
+                self._served.wait(0.2)  # so that it is known to have ended before the next example is sent
+            raise AssertionError(f"{answer}; the collector's exit code: {self._served.poll()}")
+        self.taken += answer.code == "OK"
+
+    def end(self) -> None:
+        """Look whether it lives, is no larger than it may be, and has what it was sent, the honest run above all."""
+        nodes = [number.to_bytes(8, "big") for number in range(1, 21)]
+        steps = [span for node in nodes for span in (self._honest.started(node), self._honest.ended(node))]
+        assert self._way.send(journal_request(*steps)) == Answer("OK")
+        self._way.close()
+        assert self._served.poll() is None
+        lines = Path(f"/proc/{self._served.pid}/status").read_text().splitlines()
+        [most_kb] = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        assert most_kb * 1024 < MOST_RSS_BYTES
+        with open_channel(self._target) as channel:
+            query = QueryStub(channel)
+            status = msgspec.json.decode(query.Status(pb.StatusRequest()).json, type=dict[str, object])
+            assert status["unindexed_frames"] == 0
+            runs = msgspec.json.decode(query.ListRuns(pb.ListRunsRequest(limit=5)).json, type=list[dict[str, object]])
+            assert runs
+            for run in runs:
+                query.ShowRun(pb.ShowRunRequest(run=pb.RunRef(project=str(run["project"]), run_id=str(run["run_id"]))))
+            honest = query.ShowRun(pb.ShowRunRequest(run=pb.RunRef(project="shop", run_id="honest"))).json
+        shown = msgspec.json.decode(honest, type=ShownRun)
+        assert sum(node.status == "SUCCESS" for node in shown.nodes) == len(nodes)
+        assert self.taken
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_a_collector_answers_any_request_and_goes_on(live: LiveHome, protocol: str) -> None:
-    served = live.serve_process("--publish-s", "0.5", "--http", "127.0.0.1:0")
-    target = f"unix:{live.home.root}/collector.sock"
-    way: Transport = HttpTransport(http_address(live)) if protocol == "http" else GrpcTransport(target)
-    try:
-        for seed in seeds(SENDING_S):
-            answer = way.send(fuzzed_request(seed), gzip=bool(seed % 2))
-            assert answer.code in {"OK", "INVALID_ARGUMENT"}, f"LIVESPAN_FUZZ_SEED={seed}: {answer}"
-    finally:
-        way.close()
-    assert served.poll() is None
-    with open_channel(target) as channel:
-        query = QueryStub(channel)
-        status = msgspec.json.decode(query.Status(pb.StatusRequest()).json, type=dict[str, object])
-        assert status["unindexed_frames"] == 0
-        runs = msgspec.json.decode(query.ListRuns(pb.ListRunsRequest(limit=5)).json, type=list[dict[str, object]])
-        for run in runs:
-            query.ShowRun(pb.ShowRunRequest(run=pb.RunRef(project=str(run["project"]), run_id=str(run["run_id"]))))
-    assert runs
+    attacked = Attacked(live, protocol)
+
+    @given(bodies(), st.booleans())
+    def sent(body: bytes, gzip: bool) -> None:
+        attacked.send(body, gzip=gzip)
+
+    fuzz(sent, SENDING_S)
+    attacked.end()
 
 
 def test_a_collector_answers_any_json_and_goes_on(live: LiveHome) -> None:
-    served = live.serve_process("--publish-s", "0.5", "--http", "127.0.0.1:0")
-    way = HttpTransport(http_address(live), json=True)
-    taken = 0
-    for seed in seeds(SENDING_S):
-        answer = way.post(broken_json(seed))
-        assert answer.code in {"OK", "INVALID_ARGUMENT"}, f"LIVESPAN_FUZZ_SEED={seed}: {answer}"
-        taken += answer.code == "OK"
-    assert served.poll() is None
-    assert taken
+    attacked = Attacked(live, "http")
 
+    @given(json_bodies())
+    def sent(body: bytes) -> None:
+        attacked.post_json(body)
 
-def http_address(live: LiveHome) -> str:
-    address = read_address(live.home)
-    assert address is not None
-    return address.http
-
-
-def broken_json(seed: int) -> bytes:
-    """Return a request as JSON, in two cases of three with a few of its characters changed, doubled or left out."""
-    chance = random.Random(seed)
-    try:
-        text = dumps(as_json(fuzzed_request(seed)))
-    except (ValueError, DecodeError):
-        return chance.randbytes(chance.randrange(200))
-    if chance.random() < 0.33:
-        return text.encode()
-    letters = list(text)
-    for _ in range(chance.randrange(1, 6)):
-        at = chance.randrange(len(letters))
-        letters[at] = chance.choice(("", letters[at] * 2, '"', "{", "}", "[", "]", "9" * 30, "null", "\\ud800", "\0"))
-    return "".join(letters).encode("utf-8", "surrogatepass")
+    fuzz(sent, SENDING_S)
+    attacked.end()

@@ -116,10 +116,23 @@ def test_a_collector_whose_disk_failed_leaves_to_be_started_again(live: LiveHome
     assert calls(live) >= 2
 
 
-def test_an_idle_embedded_collector_leaves_and_a_busy_one_does_not(live: LiveHome) -> None:
+def test_an_idle_embedded_collector_leaves_and_a_busy_one_does_not(
+    live: LiveHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[float, bool]] = []
+    is_idle = Collector._is_idle  # pyright: ignore[reportPrivateUsage]  # when it looks cannot be seen from outside
+
+    def noted(collector: Collector) -> bool:
+        untouched_s = time.monotonic() - collector._active_s  # pyright: ignore[reportPrivateUsage]  # as above
+        found = is_idle(collector)
+        looks.append((untouched_s, found))
+        return found
+
+    monkeypatch.setattr(Collector, "_is_idle", noted)
     live.serve(CollectorSettings(idle_s=0.3))
     with live.run("busy"):
-        time.sleep(1.5)
+        wait_until(lambda: any(untouched_s > 0.3 for untouched_s, _ in looks))
+        assert not any(found for _, found in looks)
         assert not live.inside.ended
     live.forget_connections()
     wait_until(lambda: live.inside.ended)

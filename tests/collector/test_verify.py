@@ -326,6 +326,51 @@ def test_views_of_another_version_over_the_same_files_are_no_damage(home: Home) 
     assert fault.file == str(views)
 
 
+@pytest.mark.parametrize("name", ["elsewhere", "it's [a] *place?"])
+def test_a_home_that_was_moved_is_sound_and_its_views_are_written_anew_at_the_next_start(home: Home, name: str) -> None:
+    moved = Home(home.root.parent / name)
+    home.root.rename(moved.root)
+    assert faults(moved) == []
+    [told] = parts(moved)["lake views"].notes
+    assert told.startswith("views.sql names the files of the last commits at another place")
+    views = moved.lake / "views.sql"
+    for at in (100, 3000):
+        flip(views, at)
+        assert [fault.file for fault in faults(moved)] == [str(views)]
+        flip(views, at)
+    stand = Stand(moved.root)
+    stand.publish()
+    stand.crash()
+    assert parts(moved)["lake views"] == Verified("lake views", "views.sql", (), ())
+    last = sorted((moved.lake / "nodes").glob("*.parquet"))[-1]
+    assert str(last.name) in views.read_text()
+
+
+def test_views_of_a_moved_home_over_an_older_commit_are_a_fault(home: Home) -> None:
+    views = home.lake / "views.sql"
+    older = views.read_text()
+    stand = Stand(home.root)
+    stand.send(Writer(run_id="later", name="w2").ended(node(1)))
+    stand.publish()
+    stand.crash()
+    views.write_text(older)
+    moved = Home(home.root.parent / "elsewhere")
+    home.root.rename(moved.root)
+    [fault] = faults(moved)
+    assert fault.file == str(moved.lake / "views.sql")
+
+
+def test_a_bit_anywhere_in_a_files_bloom_filters_footer_and_statistics_is_seen(home: Home) -> None:
+    file = sorted((home.lake / "nodes").glob("*.parquet"))[0]
+    size = file.stat().st_size
+    footer = int.from_bytes(file.read_bytes()[-8:-4], "little") + 8
+    for at in [size - footer - 40, *random.Random(1).sample(range(size - footer, size), 3)]:
+        flip(file, at)
+        assert str(file) in [fault.file for part in verify(home) for fault in part.faults], at
+        flip(file, at)
+    assert faults(home) == []
+
+
 def spool_segment(home: Home) -> Path:
     return next(path for path in sorted(home.spool.glob("*/*.seg")) if path.read_bytes()[64:72] != bytes(8))
 

@@ -42,9 +42,10 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """OTLP/gRPC on bytes. Whoever makes it closes it."""
+    """OTLP/gRPC on bytes. Whoever makes it closes it. One that `waits` sends again where a receiver went away."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, waits: bool = True) -> None:
+        self._waits = waits
         self._channel = grpc.insecure_channel(
             target, options=[("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         )
@@ -54,7 +55,7 @@ class GrpcTransport:
     def send(self, payload: bytes, *, gzip: bool = False) -> Answer:
         try:
             answer = self._call(
-                payload, timeout=60, wait_for_ready=True, compression=grpc.Compression.Gzip if gzip else None
+                payload, timeout=60, wait_for_ready=self._waits, compression=grpc.Compression.Gzip if gzip else None
             )
         except grpc.RpcError as error:
             call = cast("grpc.Call", error)

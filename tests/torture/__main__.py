@@ -78,10 +78,9 @@ def _kills(folder: Path, times: int, seed: int) -> _Part:
 def _bad_machine(folder: Path, trouble: str, times: int, seed: int) -> _Part:
     reports = [on_a_bad_machine(folder / str(each), trouble, seed + each) for each in range(times)]
     problems = [problem for report in reports for problem in report.problems]
-    struck = sum(report.kills[trouble] for report in reports)
-    if struck < times:
-        problems.append(f"it struck {struck} times in {times} homes")
-    return {"homes": times, "struck": struck}, problems
+    struck = [report.kills[trouble] for report in reports]
+    problems += [f"home {seed + each} was never struck" for each, times_struck in enumerate(struck) if not times_struck]
+    return {"homes": times, "struck": sum(struck), "struck least": min(struck)}, problems
 
 
 def _full_disk(folder: Path, times: int, seed: int) -> _Part:

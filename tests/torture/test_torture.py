@@ -29,12 +29,10 @@ def test_a_kill_at_any_fault_point_loses_and_doubles_nothing(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("trouble", ["eio", "clock"])
 def test_a_bad_disk_and_a_jumping_clock_lose_and_double_nothing(tmp_path: Path, trouble: str) -> None:
-    struck = 0
     for seed in range(TIMES):
         report = on_a_bad_machine(tmp_path / str(seed), trouble, seed)
         assert report.problems == []
-        struck += report.kills[trouble]
-    assert struck >= TIMES
+        assert report.kills[trouble] >= 1, f"home {seed} was never struck"
 
 
 def test_a_full_disk_loses_and_doubles_nothing(tmp_path: Path) -> None:

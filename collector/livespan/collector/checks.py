@@ -14,6 +14,7 @@ from typing import Final, cast
 import msgspec
 
 from livespan.collector.clock_checks import check_clocks, collector_clock
+from livespan.collector.known_faults import KnownFault
 from livespan.collector.query.confinement import has_file_wall
 from livespan.collector.render import duration
 from livespan.proto.access import NO_ACCESS, Access
@@ -31,6 +32,7 @@ _GOOD_FREE_BYTES: Final = 2 * 1024**3
 _LEAST_FREE_INODES: Final = 1000
 _STATUS_TIMEOUT_S: Final = 3.0
 _SHOWN: Final = 3
+_SHOWN_FAULTS: Final = 10
 _SEE_OUTPUT: Final = "See what it printed: collector.log in the home, or the output of `livespan serve`."
 
 
@@ -76,8 +78,20 @@ def check_collector(target: str, access: Access = NO_ACCESS) -> Iterator[Finding
     yield _versions(str(its_version))
     if isinstance(its_wall_ns, int):
         yield collector_clock(its_wall_ns, before_ns, after_ns)
+    yield from _known_faults(status.pop("faults", ()))
     for name, value in status.items():
         yield Finding(_bare(name), None, _said(name, value))
+
+
+def _known_faults(told: object) -> Iterator[Finding]:
+    """Yield what the collector knows to be wrong; a damaged disk may have very many places."""
+    faults = msgspec.convert(told, list[KnownFault])
+    for fault in faults[:_SHOWN_FAULTS]:
+        yield Finding(fault.where, False, fault.what, fault.hint)
+    if len(faults) > _SHOWN_FAULTS:
+        yield Finding(
+            "more", False, f"{len(faults) - _SHOWN_FAULTS} more faults", "`livespan verify` tells all damage."
+        )
 
 
 def _versions(its: str) -> Finding:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Final
 
+from msgspec import to_builtins
+
 from livespan.collector.bounded import finishes_within
 from livespan.collector.context import Context
 from livespan.collector.forward.target import ForwardTarget
@@ -22,6 +24,7 @@ from livespan.collector.history import History
 from livespan.collector.home_lock import HomeLock, socket_path
 from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
+from livespan.collector.known_faults import KnownFaults
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.lake.publishing import Publishing
 from livespan.collector.lake.reader import LakeReader
@@ -258,6 +261,8 @@ class Collector:
             from livespan.collector.forward.forwarder import Forwarder
 
             self._forwarder = Forwarder.of(self._forward, self.home, log)
+        forwarder = self._forwarder
+        self._known_faults = KnownFaults(log, self._publisher, lambda: forwarder is not None and forwarder.is_failing)
         self._intake = Intake(self._committer, self._hot, self._forwarder.tee if self._forwarder else None)
 
     def _add_services(self) -> None:
@@ -383,6 +388,7 @@ class Collector:
             "acknowledged_records": self._intake.counts.acknowledged_records,
             "refused_requests": self._intake.counts.refused_requests,
             "unindexed_frames": self._intake.counts.unindexed_frames,
+            "faults": [to_builtins(fault) for fault in self._known_faults.now()],
         }
         told.update({name: tell() for name, tell in self._context.status.items()})
         return told

@@ -35,8 +35,8 @@ def verify(context: click.Context, where: Where, output: OutputForm) -> None:
       spool   every record of every writer, the watermarks
 
     The exit code is 6 where something is damaged. JSON is {home, sound, parts: [{component, name, checked, faults:
-    [{file, offset, what, hint}], notes}]}, JSONL a part a line. Not seen is a flipped bit in a Parquet file's bloom
-    filters and statistics, or in pages that were written before pages had checksums, where all still decodes.
+    [{file, offset, what, hint}], notes}]}, JSONL a part a line. Each Parquet file is held against the digest
+    that it was sealed with. Of one from before there were seals a flipped bit is not seen where all still decodes.
     """
     where.own_home("only a home's own files can be verified")
     home = where.existing_home()

@@ -127,6 +127,11 @@ class Forwarder:
             self._exporter.shutdown()
             self._thread.join(1.0)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the backend takes nothing now."""
+        return self._failing
+
     def families(self) -> Iterator[Family]:
         """Yield the numbers of forwarding."""
         queue, completer = self._queue, self._completer

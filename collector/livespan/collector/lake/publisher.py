@@ -135,6 +135,11 @@ class Publisher:
         starts = published_starts(snapshot.hot, nodes, self._reader)
         return replace(snapshot, hot=(*snapshot.hot, *starts))
 
+    def damaged_files(self) -> list[Path]:
+        """Return the files of the last commits that were found damaged on the way."""
+        files = self._hot.files()
+        return self._reader.sound.damaged((*files.nodes, *files.content))
+
     def recover(self, frames: Iterable[LogFrame]) -> None:
         """Take in what the log still holds, in order, before anything is added.
 

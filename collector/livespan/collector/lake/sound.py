@@ -43,6 +43,12 @@ class SoundFiles:
             if not self.is_sound(file) and (run_id is None or file.sealed is None or run_id in file.sealed.runs):
                 raise Damaged("a file of the lake is not as it was published", subject=str(file.path), hint=_HINT)
 
+    def damaged(self, files: Iterable[LakeFile]) -> list[Path]:
+        """Return those of these files that were looked at and found damaged, and still are; it looks at no others."""
+        with self._lock:
+            suspects = [file for file in files if not self._found.get(file.path, ((0, 0, 0), True))[1]]
+        return [file.path for file in suspects if not self.is_sound(file)]
+
     def is_sound(self, file: LakeFile) -> bool:
         """Return whether a file has the digest it was sealed with; True for one from before there were seals."""
         if file.sealed is None:

@@ -13,14 +13,11 @@ from typing import Final
 
 import msgspec
 
-from livespan.collector.lake.file_names import sort_key
-from livespan.collector.lake.seals import sealed_files
-from livespan.collector.lake.touched import TouchedRuns
-from livespan.collector.lake.views import is_whole, relations, views_text
 from livespan.collector.verification.file_reader import FileReader
 from livespan.collector.verification.log import LogReading, read_log
 from livespan.collector.verification.rows import ContentCheck
 from livespan.collector.verification.tables import TableReading, open_state, read_table_log
+from livespan.collector.verification.views import verify_views
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import is_served
 from livespan.proto.verified import Fault, Verified
@@ -52,7 +49,7 @@ def verify(home: Home) -> Iterator[Verified]:
         check.read_nodes(nodes)
     yield Verified("lake content", _table_counts(content, "values"), tuple(content.faults), tuple(content.notes))
     yield Verified("lake nodes", _table_counts(nodes, "rows"), tuple(nodes.faults), tuple(nodes.notes))
-    yield _views(home, served=served)
+    yield verify_views(home, looks=_LOOKS if served else 0, pause_s=_PAUSE_S)
 
 
 def _beside(served: bool) -> list[str]:
@@ -98,51 +95,6 @@ def _check_start(nodes: TableReading, log: LogReading, home: Home) -> None:
             "between are in neither."
         )
         log.faults.append(Fault(str(home.log), None, what, _AS_ONE))
-
-
-def _views(home: Home, *, served: bool) -> Verified:
-    """Compare `views.sql` with what the publisher writes over the last commits."""
-    path = home.lake / "views.sql"
-    found = _views_fault(home, path)
-    for _ in range(_LOOKS if served else 0):
-        if not isinstance(found, Fault):
-            break
-        time.sleep(_PAUSE_S)
-        found = _views_fault(home, path)
-    faults, notes = ((found,), ()) if isinstance(found, Fault) else ((), (found,) if found else ())
-    return Verified("lake views", "views.sql", faults, notes)
-
-
-def _views_fault(home: Home, path: Path) -> Fault | str:
-    """Return what is wrong with the views, or what is worth knowing of them, "" = nothing."""
-    files: list[list[Path]] = []
-    for name in ("nodes", "content"):
-        reading = TableReading(home.lake / name)
-        if (home.lake / name).is_dir():
-            open_state(reading, "")
-            if not reading.opened:
-                return ""  # told of the table
-        files.append(sorted((path.absolute() for path in reading.files), key=sort_key))
-    if not any(files) and not path.exists():
-        return ""
-    hint = "It is written anew with the next publication: run anything in this home, or `livespan serve`."
-    try:
-        found = path.read_bytes()
-    except OSError as error:
-        return Fault(str(path), None, f"It cannot be read: {error.strerror}.", hint)
-    sealed = sealed_files(home.lake / "nodes")
-    plain = TouchedRuns().update([(each, sealed.get(each.name)) for each in files[0]])
-    touched = plain.touched if plain.known else None
-    wanted = views_text(files[0], files[1], touched).encode()
-    if found == wanted:
-        return ""
-    over = relations(files[0], files[1], touched)
-    tables = [table for table in (over.plain, over.beside, over.part, over.content) if "read_parquet" in table]
-    if is_whole(found) and all(table.encode() in found for table in tables):
-        return "Another version of Livespan wrote them, over the files of the last commits."
-    where = next((at for at, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other), len(found))
-    what = "From here on it is not what belongs to the last commits: plain DuckDB would read something else."
-    return Fault(str(path), where, what, hint)
 
 
 def _log_counts(log: LogReading) -> str:
