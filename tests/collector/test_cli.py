@@ -314,6 +314,77 @@ def test_a_collector_that_does_not_answer_is_unavailable(capsys: pytest.CaptureF
     assert "no collector answers" in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sql", "select '\udcff\udcfe'"],
+        ["runs", "list", "--tag", "a=\udcff"],
+        ["runs", "list", "--session", "\udcff"],
+        ["runs", "list", "--project", "\udcff"],
+        ["runs", "tail", "\udcff"],
+        ["resolve", "order-17", "\udcff", "--not-done"],
+        ["run", "--id", "\udcff", "--", "true"],
+    ],
+)
+def test_bytes_that_are_no_utf_8_are_refused_in_one_line(
+    endpoint: str, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    program = words.index("--") if "--" in words else len(words)
+    code, out, err = run(capsys, *words[:program], "--endpoint", endpoint, *words[program:])
+    assert (code, out) == (2, "")
+    assert err.endswith(
+        ": an argument, the environment or the input has bytes that are no UTF-8\n  Give it in UTF-8.\n"
+    )
+    assert "\\xff" in err
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("strict", ["utf-8:strict", "utf-8:surrogateescape"])
+def test_a_statement_on_stdin_that_is_no_text_is_refused(endpoint: str, strict: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "sql", "-", "--endpoint", endpoint],
+        input=b"select '\xd0'",
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": strict},
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no UTF-8" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_letter_that_the_output_cannot_spell_is_told(endpoint: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "runs", "show", "order-18", "--endpoint", endpoint],
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("livespan: the output's encoding, latin-1, has no ")
+
+
+@pytest.mark.parametrize(
+    "words", [["sql", "SELECT 1"], ["runs", "list"], ["runs", "list", "-o", "json"], ["sql", "FROM range(9000)"]]
+)
+def test_a_full_disk_under_stdout_is_told_in_one_line(endpoint: str, words: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [*COMMAND, *words, "--endpoint", endpoint]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "livespan: stdout cannot be written: No space left on device\n")
+
+
+def test_an_error_of_the_system_that_is_not_of_stdout_keeps_its_traceback() -> None:
+    @click.command()
+    def broken() -> None:
+        Path("/nonexistent").read_bytes()
+
+    with pytest.raises(FileNotFoundError):
+        run_command(broken, [])
+
+
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:
     command = [*COMMAND, "sql", "FROM range(200000)", "-o", "jsonl", "--endpoint", endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
