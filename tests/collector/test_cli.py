@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -58,6 +60,18 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
     other.end_root()
     with serving(FixedLake(records), tmp_path) as served:
         yield served.target
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """A plain web server, which knows no page."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    answering.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    answering.join()
+    server.server_close()
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -383,6 +397,24 @@ def test_an_error_of_the_system_that_is_not_of_stdout_keeps_its_traceback() -> N
 
     with pytest.raises(FileNotFoundError):
         run_command(broken, [])
+
+
+def test_grpc_says_nothing_of_its_own_unless_it_was_asked_to(web: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    told = "import os, sys; sys.stderr.write(os.environ.get('GRPC_VERBOSITY', 'unset') + chr(10))"
+    home = str(tmp_path / "home")
+    for words, code, said in [
+        (["runs", "list", "--endpoint", f"https://{web}"], 4, "No TLS is spoken there"),
+        (["serve", "--home", home, "--grpc", web], 4, web),
+        (["run", "--home", home, "--id", "x", "--", sys.executable, "-c", told], 0, "unset\n"),
+    ]:
+        command = [*COMMAND, *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=30, env=environment, stdin=subprocess.DEVNULL
+        )
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        assert ".cc:" not in done.stderr
+    assert run_command(livespan, ["stop", "--home", home]) == 0
 
 
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:

@@ -29,6 +29,7 @@ __all__ = ["COMMANDS", "livespan", "main", "run_command"]
 COMMANDS: Final = "livespan.commands"
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
+_GRPC_VERBOSITY: Final = "GRPC_VERBOSITY"
 
 
 class _CommandsByEntryPoint(click.Group):
@@ -145,7 +146,18 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
 
 def main() -> NoReturn:
     """Run the `livespan` command and leave the process with its exit code."""
+    _hush_grpc()
     sys.exit(run_command(livespan))
+
+
+def _hush_grpc() -> None:
+    """Keep gRPC's own lines off stderr: they are in no form that was asked for, and say what our message says.
+
+    gRPC reads its settings from C's environment. There alone it is set, so that a program which `livespan run` starts
+    with `os.environ` is not hushed too.
+    """
+    if _GRPC_VERBOSITY not in os.environ:
+        os.putenv(_GRPC_VERBOSITY, "NONE")
 
 
 def _not_installed(package: str, subject: str) -> CollectorMissing:
