@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -415,6 +416,28 @@ def test_grpc_says_nothing_of_its_own_unless_it_was_asked_to(web: str, tmp_path:
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr
         assert ".cc:" not in done.stderr
     assert run_command(livespan, ["stop", "--home", home]) == 0
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "host:", ":4317", "http://host", "host:70000", "host:4317/v1", "http://h:x"]
+)
+def test_an_endpoint_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], endpoint: str) -> None:
+    code, out, err = run(capsys, "runs", "list", "--endpoint", endpoint)
+    assert (code, out) == (2, "")
+    assert f"'{endpoint}': this is no address of a collector\n  Give HOST:PORT" in err
+
+
+def test_another_server_than_a_collector_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        code, out, err = run(capsys, "runs", "list", "--endpoint", f"127.0.0.1:{port}")
+    finally:
+        server.stop(None).wait()
+    assert (code, out) == (4, "")
+    assert "what answers there is no Livespan collector" in err
+    assert "UNIMPLEMENTED" not in err
 
 
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:
