@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -438,6 +439,27 @@ def test_another_server_than_a_collector_is_told_as_such(capsys: pytest.CaptureF
     assert (code, out) == (4, "")
     assert "what answers there is no Livespan collector" in err
     assert "UNIMPLEMENTED" not in err
+
+
+def test_a_web_server_that_speaks_http_2_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, not_found = bytes.fromhex("000000040000000000"), bytes.fromhex("0000010105000000018d")
+
+    def answer(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection:
+            connection.sendall(settings)
+            asked = b""
+            while b"ListRuns" not in asked and len(asked) < 400:
+                asked += connection.recv(4096)
+            connection.sendall(not_found)
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, args=(listening,), daemon=True)
+        answering.start()
+        code, out, err = run(capsys, "runs", "list", "--endpoint", f"127.0.0.1:{listening.getsockname()[1]}")
+        answering.join(10)
+    assert (code, out) == (4, "")
+    assert "what answers there is no Livespan collector, or one too old for this (it says HTTP 404)" in err
 
 
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:
