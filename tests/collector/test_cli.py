@@ -249,6 +249,12 @@ def test_a_run_may_be_named_by_id_or_as_the_last(
     assert json.loads(out)["run"]["run_id"] == found
 
 
+def test_a_run_without_a_name_is_asked_for(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "runs", "show", "", "--endpoint", endpoint)
+    assert (code, out) == (2, "")
+    assert err.startswith("livespan: no run is named\n")
+
+
 def test_a_run_may_be_named_by_a_unique_beginning_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     records: list[Record] = []
     for run_id in ("alpha", "alphabet", "beta"):

@@ -59,16 +59,16 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
 
     Raises:
         NotFound: no run is named so.
-        InvalidInput: the prefix, or the id in several projects, names more than one.
+        InvalidInput: nothing is named, or the prefix, or the id in several projects, names more than one.
     """
+    if not text:
+        raise InvalidInput("no run is named", hint="Give an id, the unique beginning of one, or @last.")
     listed = query.ListRuns(pb.ListRunsRequest(project=project, limit=1 if text == LAST else 0))
     runs = msgspec.json.decode(listed.json, type=list[_RunName])
     if text == LAST:
         found = runs[:1]
     else:
-        found = [run for run in runs if run.run_id == text] or [
-            run for run in runs if text and run.run_id.startswith(text)
-        ]
+        found = [run for run in runs if run.run_id == text] or [run for run in runs if run.run_id.startswith(text)]
     if not found:
         raise NotFound("there is no such run", subject=f"run {text}", hint="`livespan runs list` shows the runs.")
     if len(found) > 1:
