@@ -294,6 +294,24 @@ def test_a_run_with_a_conflict_is_shown_and_leaves_by_exit_code_5(
     assert "charge" in out
 
 
+@pytest.mark.parametrize(
+    ("settled", "said"), [("not_done", "settled: not done (resolve)"), ("done", "settled: done (res")]
+)
+def test_a_settled_effect_says_how_it_was_settled_and_by_whom(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, settled: str, said: str
+) -> None:
+    records: list[Record] = []
+    build = RunBuilder(records, "order-17")
+    build.settle(build.start("charge", effect=True), settled, output='"ok"')
+    build.call("think")
+    with serving(FixedLake(records), tmp_path) as served:
+        lines = run(capsys, "runs", "show", "order-17", "--endpoint", served.target)[1].splitlines()
+    [charge] = [line for line in lines if "charge" in line]
+    [thought] = [line for line in lines if "think" in line]
+    assert said in charge
+    assert "settled" not in thought
+
+
 def test_a_shown_run_as_jsonl_is_the_run_and_then_its_nodes(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "runs", "show", "@last", "--endpoint", endpoint, "-o", "jsonl")[1]
     first, *nodes = [json.loads(line) for line in out.splitlines()]
