@@ -4,11 +4,15 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -58,6 +62,18 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
     other.end_root()
     with serving(FixedLake(records), tmp_path) as served:
         yield served.target
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """A plain web server, which knows no page."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    answering.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    answering.join()
+    server.server_close()
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -233,6 +249,12 @@ def test_a_run_may_be_named_by_id_or_as_the_last(
     assert json.loads(out)["run"]["run_id"] == found
 
 
+def test_a_run_without_a_name_is_asked_for(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "runs", "show", "", "--endpoint", endpoint)
+    assert (code, out) == (2, "")
+    assert err.startswith("livespan: no run is named\n")
+
+
 def test_a_run_may_be_named_by_a_unique_beginning_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     records: list[Record] = []
     for run_id in ("alpha", "alphabet", "beta"):
@@ -270,6 +292,24 @@ def test_a_run_with_a_conflict_is_shown_and_leaves_by_exit_code_5(
         left, out, _ = run(capsys, "runs", "show", "order-17", "--endpoint", served.target, "-o", form)
     assert left == code
     assert "charge" in out
+
+
+@pytest.mark.parametrize(
+    ("settled", "said"), [("not_done", "settled: not done (resolve)"), ("done", "settled: done (res")]
+)
+def test_a_settled_effect_says_how_it_was_settled_and_by_whom(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, settled: str, said: str
+) -> None:
+    records: list[Record] = []
+    build = RunBuilder(records, "order-17")
+    build.settle(build.start("charge", effect=True), settled, output='"ok"')
+    build.call("think")
+    with serving(FixedLake(records), tmp_path) as served:
+        lines = run(capsys, "runs", "show", "order-17", "--endpoint", served.target)[1].splitlines()
+    [charge] = [line for line in lines if "charge" in line]
+    [thought] = [line for line in lines if "think" in line]
+    assert said in charge
+    assert "settled" not in thought
 
 
 def test_a_shown_run_as_jsonl_is_the_run_and_then_its_nodes(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,6 +352,138 @@ def test_a_collector_that_does_not_answer_is_unavailable(capsys: pytest.CaptureF
     code, out, err = run(capsys, "runs", "list", "--endpoint", f"unix:{tmp_path}/nobody.sock", "-o", "json")
     assert (code, out) == (4, "")
     assert "no collector answers" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sql", "select '\udcff\udcfe'"],
+        ["runs", "list", "--tag", "a=\udcff"],
+        ["runs", "list", "--session", "\udcff"],
+        ["runs", "list", "--project", "\udcff"],
+        ["runs", "tail", "\udcff"],
+        ["resolve", "order-17", "\udcff", "--not-done"],
+        ["run", "--id", "\udcff", "--", "true"],
+    ],
+)
+def test_bytes_that_are_no_utf_8_are_refused_in_one_line(
+    endpoint: str, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    program = words.index("--") if "--" in words else len(words)
+    code, out, err = run(capsys, *words[:program], "--endpoint", endpoint, *words[program:])
+    assert (code, out) == (2, "")
+    assert err.endswith(
+        ": an argument, the environment or the input has bytes that are no UTF-8\n  Give it in UTF-8.\n"
+    )
+    assert "\\xff" in err
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("strict", ["utf-8:strict", "utf-8:surrogateescape"])
+def test_a_statement_on_stdin_that_is_no_text_is_refused(endpoint: str, strict: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "sql", "-", "--endpoint", endpoint],
+        input=b"select '\xd0'",
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": strict},
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no UTF-8" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_letter_that_the_output_cannot_spell_is_told(endpoint: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "runs", "show", "order-18", "--endpoint", endpoint],
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("livespan: the output's encoding, latin-1, has no ")
+
+
+@pytest.mark.parametrize(
+    "words", [["sql", "SELECT 1"], ["runs", "list"], ["runs", "list", "-o", "json"], ["sql", "FROM range(9000)"]]
+)
+def test_a_full_disk_under_stdout_is_told_in_one_line(endpoint: str, words: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [*COMMAND, *words, "--endpoint", endpoint]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "livespan: stdout cannot be written: No space left on device\n")
+
+
+def test_an_error_of_the_system_that_is_not_of_stdout_keeps_its_traceback() -> None:
+    @click.command()
+    def broken() -> None:
+        Path("/nonexistent").read_bytes()
+
+    with pytest.raises(FileNotFoundError):
+        run_command(broken, [])
+
+
+def test_grpc_says_nothing_of_its_own_unless_it_was_asked_to(web: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    told = "import os, sys; sys.stderr.write(os.environ.get('GRPC_VERBOSITY', 'unset') + chr(10))"
+    home = str(tmp_path / "home")
+    for words, code, said in [
+        (["runs", "list", "--endpoint", f"https://{web}"], 4, "No TLS is spoken there"),
+        (["serve", "--home", home, "--grpc", web], 4, web),
+        (["run", "--home", home, "--id", "x", "--", sys.executable, "-c", told], 0, "unset\n"),
+    ]:
+        command = [*COMMAND, *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=30, env=environment, stdin=subprocess.DEVNULL
+        )
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        assert ".cc:" not in done.stderr
+    assert run_command(livespan, ["stop", "--home", home]) == 0
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "host:", ":4317", "http://host", "host:70000", "host:4317/v1", "http://h:x"]
+)
+def test_an_endpoint_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], endpoint: str) -> None:
+    code, out, err = run(capsys, "runs", "list", "--endpoint", endpoint)
+    assert (code, out) == (2, "")
+    assert f"'{endpoint}': this is no address of a collector\n  Give HOST:PORT" in err
+
+
+def test_another_server_than_a_collector_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        code, out, err = run(capsys, "runs", "list", "--endpoint", f"127.0.0.1:{port}")
+    finally:
+        server.stop(None).wait()
+    assert (code, out) == (4, "")
+    assert "what answers there is no Livespan collector" in err
+    assert "UNIMPLEMENTED" not in err
+
+
+def test_a_web_server_that_speaks_http_2_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, not_found = bytes.fromhex("000000040000000000"), bytes.fromhex("0000010105000000018d")
+
+    def answer(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection:
+            connection.sendall(settings)
+            asked = b""
+            while b"ListRuns" not in asked and len(asked) < 400:
+                asked += connection.recv(4096)
+            connection.sendall(not_found)
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, args=(listening,), daemon=True)
+        answering.start()
+        code, out, err = run(capsys, "runs", "list", "--endpoint", f"127.0.0.1:{listening.getsockname()[1]}")
+        answering.join(10)
+    assert (code, out) == (4, "")
+    assert "what answers there is no Livespan collector, or one too old for this (it says HTTP 404)" in err
 
 
 def test_a_reader_who_leaves_early_is_no_failure(endpoint: str) -> None:

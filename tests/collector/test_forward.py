@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -258,6 +259,40 @@ def test_a_batch_that_the_backend_refuses_is_dropped_and_those_behind_it_arrive(
     wait_until(lambda: len(backend.spans) == 1)
     forwarder.close(5.0)
     assert backend.spans[0].span_id == node(2)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "hint"),
+    [
+        ("http://{grpc}", "BadStatusLine", "gRPC is spoken there: --forward-protocol grpc"),
+        ("grpc://{http}", "StatusCode.UNAVAILABLE", "HTTP is spoken there: --forward-protocol http/protobuf"),
+        ("http://127.0.0.1:9", "Connection refused", None),
+    ],
+)
+def test_why_forwarding_fails_is_told_and_what_to_change(
+    live: LiveHome, backend: GrpcBackend, url: str, error: str, hint: str | None
+) -> None:
+    web = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    answering = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    answering.start()
+    forward = url.format(grpc=backend.address, http=f"127.0.0.1:{web.server_port}")
+    try:
+        process = live.serve_process("--log-format", "json", "--forward", forward)
+        client = CollectorClient(f"unix:{live.home.root}/collector.sock")
+        client.export(request(Writer().ended(node(1))))
+        client.close()
+        assert process.stderr is not None
+        lines = (json.loads(line) for line in process.stderr)
+        notice = next(line for line in lines if line.get("event") == "forwarding fails")
+        assert error in notice["error"]
+        assert notice.get("hint") == hint
+        process.terminate()
+        rest = [json.loads(line) for line in process.communicate(timeout=30)[1].splitlines()]
+        assert not [line for line in rest if line["component"].startswith("opentelemetry")]
+    finally:
+        web.shutdown()
+        answering.join()
+        web.server_close()
 
 
 def test_while_the_backend_is_away_the_queue_is_bounded_and_the_oldest_give_way(tmp_path: Path) -> None:

@@ -26,14 +26,15 @@ def own_logging() -> Iterator[None]:
     """Put the process's logging back as it was."""
     root = logging.getLogger()
     before = (list(root.handlers), root.level, logging.getLogger("livespan").level)
-    exporter = logging.getLogger("opentelemetry.exporter").level
+    exporters = logging.getLogger("opentelemetry.exporter")
+    handlers, propagate = list(exporters.handlers), exporters.propagate
     yield
     for handler in [handler for handler in root.handlers if handler not in before[0]]:
         handler.close()
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     logging.getLogger("livespan").setLevel(before[2])
-    logging.getLogger("opentelemetry.exporter").setLevel(exporter)
+    exporters.handlers[:], exporters.propagate = handlers, propagate
 
 
 def record(event: str, **facts: object) -> logging.LogRecord:

@@ -139,6 +139,7 @@ def test_a_process_that_was_frozen_past_its_lease_starts_nothing(live: LiveHome,
     out, err = agent.communicate(timeout=20)
     assert out == ""
     assert "this process may not start anything any more" in err
+    assert "any more: this process" not in err
 
 
 def test_a_forked_child_goes_on_after_the_lease_that_it_was_born_with(live: LiveHome) -> None:

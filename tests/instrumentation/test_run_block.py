@@ -352,6 +352,7 @@ def test_a_collector_killed_in_the_middle_of_a_run_is_followed_by_one_that_keeps
         ({"id": "r", "tags": {5: "a"}}, "tag 5 is 5"),
         ({"id": "r", "tags": ["a"]}, "tags is"),
         ({"id": "a\nb"}, "control characters"),
+        ({"id": "@last"}, "does not begin with @"),
     ],
 )
 def test_a_run_of_anything_but_words_is_refused_before_it_is_opened(given: dict[str, object], said: str) -> None:

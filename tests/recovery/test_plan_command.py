@@ -297,3 +297,21 @@ def test_a_life_that_died_with_a_spool_elsewhere_has_an_unknown_tail(
         Holder(channel, FAR, run_id="far").ask()
         wait_until(lambda: not live.inside.leases)
         assert planned(live, capsys, "far")[1]["tail_unknown"]
+
+
+def test_the_plan_of_a_cancelled_run_says_first_that_nothing_of_it_is_done(
+    live: LiveHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.serve()
+    dying.add("stock")
+    with pytest.raises(RunStopped), live.run("given up"):
+        think("plan")
+        look("stock")
+    home = ["--home", str(live.home.root)]
+    run_command(livespan, ["plan", "given up", *home])
+    assert "cancelled" not in capsys.readouterr().out
+    assert run_command(livespan, ["cancel", "given up", *home]) == 0
+    capsys.readouterr()
+    assert run_command(livespan, ["plan", "given up", *home]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].startswith("The run was cancelled: nothing of this is done.")

@@ -21,13 +21,15 @@ from typing import Final, NoReturn
 
 import click
 
-from livespan.proto.errors import EXIT_CODES, CollectorMissing, LivespanError, Stop
+from livespan.collector.wrong_bytes import wrong_bytes
+from livespan.proto.errors import EXIT_CODES, CollectorMissing, ErrorKind, LivespanError, Stop
 
 __all__ = ["COMMANDS", "livespan", "main", "run_command"]
 
 COMMANDS: Final = "livespan.commands"
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
+_GRPC_VERBOSITY: Final = "GRPC_VERBOSITY"
 
 
 class _CommandsByEntryPoint(click.Group):
@@ -119,6 +121,12 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
             raise
         _tell(str(_not_installed(error.name, "")))
         return EXIT_CODES[CollectorMissing.kind]
+    except UnicodeEncodeError as error:
+        refused = wrong_bytes(error)
+        if refused is None:
+            raise
+        _tell(str(refused))
+        return EXIT_CODES[refused.kind]
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -127,12 +135,29 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except BrokenPipeError:
         _drop_stdout()
         return _BROKEN_PIPE
+    except OSError as error:
+        if not _is_of_stdout(error):
+            raise
+        _drop_stdout()
+        _tell(f"stdout cannot be written: {error.strerror}")
+        return EXIT_CODES[ErrorKind.INTERNAL]
     return code if isinstance(code, int) else 0
 
 
 def main() -> NoReturn:
     """Run the `livespan` command and leave the process with its exit code."""
+    _hush_grpc()
     sys.exit(run_command(livespan))
+
+
+def _hush_grpc() -> None:
+    """Keep gRPC's own lines off stderr: they are in no form that was asked for, and say what our message says.
+
+    gRPC reads its settings from C's environment. There alone it is set, so that a program which `livespan run` starts
+    with `os.environ` is not hushed too.
+    """
+    if _GRPC_VERBOSITY not in os.environ:
+        os.putenv(_GRPC_VERBOSITY, "NONE")
 
 
 def _not_installed(package: str, subject: str) -> CollectorMissing:
@@ -145,6 +170,14 @@ def _not_installed(package: str, subject: str) -> CollectorMissing:
 
 def _tell(text: str) -> None:
     click.echo(f"{click.style('livespan:', fg='red', bold=True)} {text}", err=True)
+
+
+def _is_of_stdout(error: OSError) -> bool:
+    """Return whether printing has failed, which `click.echo` and the last flush do: a full disk, a terminal gone."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code in {click.echo.__code__, run_command.__code__}
 
 
 def _drop_stdout() -> None:

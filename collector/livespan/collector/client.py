@@ -20,6 +20,8 @@ __all__ = ["LAST", "damage_hint", "find_run", "open_query", "open_target"]
 
 LAST: Final = "@last"
 _SHOWN_CANDIDATES: Final = 5
+_HTTP_STATUS: Final = "Received http2 header with status"
+"""How gRPC begins when an HTTP/2 server answers that speaks no gRPC."""
 
 
 class _RunName(msgspec.Struct, frozen=True):
@@ -58,8 +60,10 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
     Raises:
         NotFound: no run is named so.
         Damaged: none is, and what is left of the lake does not have all.
-        InvalidInput: the prefix, or the id in several projects, names more than one.
+        InvalidInput: nothing is named, or the prefix, or the id in several projects, names more than one.
     """
+    if not text:
+        raise InvalidInput("no run is named", hint="Give an id, the unique beginning of one, or @last.")
     wanted = (
         pb.ListRunsRequest(project=project, limit=1)
         if text == LAST
@@ -70,9 +74,7 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
     if text == LAST:
         found = runs[:1]
     else:
-        found = [run for run in runs if run.run_id == text] or [
-            run for run in runs if text and run.run_id.startswith(text)
-        ]
+        found = [run for run in runs if run.run_id == text] or [run for run in runs if run.run_id.startswith(text)]
     if not found and listed.damaged:
         raise Damaged(
             "no such run is in the files of the lake that are sound",
@@ -104,11 +106,28 @@ def _which(runs: list[_RunName]) -> str:
 
 
 def _told(error: grpc.RpcError, target: str) -> BaseException:
-    """Return our error for a failed call; where nobody answered, gRPC's own words help no one."""
+    """Return our error for a failed call; where no collector answered, gRPC's own words help no one."""
     told = translate(error, subject=target)
+    if not _has_detail(error) and (_HTTP_STATUS in str(told) or _code(error) is grpc.StatusCode.UNIMPLEMENTED):
+        return Unavailable(
+            f"what answers there is no Livespan collector, or one too old for this ({_said(error)})",
+            subject=target,
+            hint="Give the port of `livespan serve --grpc`, past any HTTP proxy that speaks no gRPC.",
+        )
     if type(told) is Unavailable and not _has_detail(error):
         return Unavailable("no collector answers", subject=target, hint=told.hint)
     return told
+
+
+def _code(error: grpc.RpcError) -> grpc.StatusCode | None:
+    return error.code() if isinstance(error, grpc.Call) else None
+
+
+def _said(error: grpc.RpcError) -> str:
+    """Return what a foreign server answered, on one line."""
+    text = (error.details() or "") if isinstance(error, grpc.Call) else str(error)
+    status = text.rpartition(_HTTP_STATUS)[2].strip(" :")
+    return f"it says HTTP {status}" if _HTTP_STATUS in text else f"it says {text!r}"
 
 
 def _has_detail(error: grpc.RpcError) -> bool:

@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from livespan.collector.forward.last_words import EXPORTERS
 from livespan.collector.notices import FACTS, LOGGER, Fact
 
 __all__ = ["Apart", "HomeFile", "JsonLines", "NoticeForm", "TextLines", "send_notices"]
@@ -32,10 +33,8 @@ _FILE_BYTES: Final = 1024 * 1024
 _OLD_FILES: Final = 2
 _WAITING_LINES: Final = 10_000
 _END_S: Final = 2.0
-_OWN_LINES: Final = {"opentelemetry.exporter": logging.CRITICAL, "uvicorn.error": logging.ERROR}
-"""Loggers that say again at each try what a notice of ours says once, or warn of each bad request, and the least that
-they may say.
-"""
+_OWN_LINES: Final = {"uvicorn.error": logging.ERROR}
+"""Loggers that warn of each bad request, and the least that they may say."""
 
 
 class NoticeForm(StrEnum):
@@ -146,6 +145,10 @@ def send_notices(form: NoticeForm, level: str, file: Path | None = None) -> None
     logging.getLogger(LOGGER).setLevel(level.upper())
     for name, least in _OWN_LINES.items():
         logging.getLogger(name).setLevel(least)
+    # Exporters say at each try what a notice of ours says once; that one has their reason.
+    exporters = logging.getLogger(EXPORTERS)
+    exporters.propagate = False
+    exporters.addHandler(logging.NullHandler())
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
@@ -26,6 +26,8 @@ from livespan.proto.home import Home, default_home
 
 __all__ = ["OutputForm", "Where", "gathered", "home_option", "output_option", "project_option", "where_options"]
 
+_GRPC_SCHEMES: Final = ("https://", "unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
+"""What gRPC or `open_channel` takes beside HOST:PORT."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -177,9 +179,23 @@ def _home(given: Path | None) -> Home:
 
 
 def _target(endpoint: str) -> str:
-    """Return an endpoint as `open_channel` names targets."""
+    """Return an endpoint as `open_channel` names targets.
+
+    Raises:
+        InvalidInput: it names no port. Of https:// it may be left out: gRPC takes 443.
+    """
     text = endpoint.strip().rstrip("/")
-    return text.removeprefix("http://").removeprefix("grpc://")
+    target = text.removeprefix("http://").removeprefix("grpc://")
+    if not target or target.startswith(_GRPC_SCHEMES):
+        return target
+    host, _, port = target.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidInput(
+            "this is no address of a collector",
+            subject=ascii(endpoint),
+            hint="Give HOST:PORT, https://HOST:PORT or unix:/PATH.",
+        )
+    return target
 
 
 def _given_flags(home: Path | None, endpoint: str) -> str:

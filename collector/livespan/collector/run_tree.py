@@ -158,7 +158,11 @@ def _remark(node: ShownNode, mark: str) -> str:
     failure = ""
     if node.error is not None and node.status == "FAILED":
         failure = node.error.type.rpartition(".")[2]
-    return "  ".join(part for part in (mark, failure) if part)
+    settled = ""
+    if node.settled:
+        by = f" ({printable(node.settled_by)})" if node.settled_by else ""
+        settled = f"settled: {node.settled.replace('_', ' ')}{by}"
+    return "  ".join(part for part in (mark, settled, failure) if part)
 
 
 def _tokens(node: ShownNode) -> str:

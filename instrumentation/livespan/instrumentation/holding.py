@@ -26,6 +26,8 @@ __all__ = ["Holding"]
 _GRANT_S = 10.0
 _RETRY_S = 0.5
 _JOIN_S = 2.0
+_OVER = "this process may not start anything any more"
+"""How a lost lease is told; the collector's own words begin so too."""
 
 
 class Holding:
@@ -174,7 +176,7 @@ class Holding:
     def _lose(self, reason: str) -> None:
         self._on_lost(
             LeaseLost(
-                f"this process may not start anything any more: {reason}",
+                reason if reason.startswith(_OVER) else f"{_OVER}: {reason}",
                 subject=f"run {self._request.run.run_id}",
                 hint="Start the program again with the same run id: it goes on where the record ends.",
             )

@@ -243,6 +243,12 @@ def run(
     _refuse_others_than_words(id=run_id, session=session, user=user, tags=tags)
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
+    if run_id.startswith("@"):
+        raise InvalidInput(
+            "a run id does not begin with @",
+            subject=repr(run_id),
+            hint="The command line has words of its own that do: @last is the newest run.",
+        )
     _refuse_too_many_words(settings.project, run_id, session, *(tags or {}).keys(), *(tags or {}).values())
     return Run(settings, run_id, session, tags or {}, if_finished, user)
 

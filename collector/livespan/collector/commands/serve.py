@@ -89,8 +89,6 @@ def serve(
     Addresses that others can reach are served only with TLS and a token (--tls-cert, --tls-key, --token-file).
     """
     take_turns()  # before anything that starts threads is imported
-    # gRPC's own lines, one for each bad handshake that a port scan makes, are in no form that was asked for.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from livespan.collector.server import Collector
 
     if forward and forward.endpoint in {grpc_address, str(socket)} - {""}:

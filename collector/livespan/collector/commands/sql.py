@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -23,6 +22,7 @@ from livespan.collector.render import (
     terminal_width,
     width,
 )
+from livespan.collector.wrong_bytes import read_stdin
 
 if TYPE_CHECKING:
     from livespan.proto.v1.livespan_pb2 import SqlReply
@@ -55,7 +55,7 @@ def sql(where: Where, output: OutputForm, statement: str) -> None:
     from livespan.collector.client import open_query  # grpc costs 70 ms that --help need not pay
     from livespan.proto.v1.livespan_pb2 import SqlRequest
 
-    text = sys.stdin.read() if statement == "-" else statement
+    text = read_stdin() if statement == "-" else statement
     with open_query(where) as query:
         columns, rows = _read(iter(query.Sql(SqlRequest(sql=text))))
         match output:

@@ -105,8 +105,9 @@ def _wanted(query: object, run: str, project: str) -> TailRequest:
     except NotFound:
         if run.startswith("@"):
             raise
+        yet_to_come = TailRequest(project=project, run_id=run)
         note(f"There is no run {printable(run)} yet.")
-        return TailRequest(project=project, run_id=run)
+        return yet_to_come
     return TailRequest(project=found.project, run_id=found.run_id)
 
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from livespan.collector.forward.complete import Completer
+from livespan.collector.forward.last_words import LastWords, hint_of
 from livespan.collector.forward.queue import Queue, Waiting
 from livespan.collector.forward.sdk_spans import ResourceCache, readable
 from livespan.collector.forward.sequence import ServedUpTo
 from livespan.collector.forward.target import ForwardTarget
 from livespan.collector.log.protocol import Log
-from livespan.collector.notices import Notices, Seldom
+from livespan.collector.notices import Fact, Notices, Seldom
 from livespan.proto.home import Home
 from livespan.proto.measured import Family, counter, gauge
 from livespan.proto.otlp import Request
@@ -82,6 +83,7 @@ class Forwarder:
         self._sent = 0
         self._failures = 0
         self._failing = False
+        self._reason = ""
         self._dropped: Counter[str] = Counter()
 
     @classmethod
@@ -226,23 +228,35 @@ class Forwarder:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
         assert self._exporter is not None
-        try:
-            if self._exporter.export(batch) is SpanExportResult.SUCCESS:
-                return True
-        except Exception as error:  # noqa: BLE001  # the exporter's border: whatever it raises is a try that failed
-            self._seldom.warning("raised", "the exporter failed", error=f"{type(error).__name__}: {error}")
+        with LastWords() as said:
+            try:
+                if self._exporter.export(batch) is SpanExportResult.SUCCESS:
+                    return True
+            except Exception as error:  # noqa: BLE001  # the exporter's border: whatever it raises is a try that failed
+                said.text = f"{type(error).__name__}: {error}"
+                self._seldom.warning("raised", "the exporter failed", error=said.text)
+        if batch:  # an empty try only asks whether the backend is there
+            self._reason = said.text
         self._failures += 1
         return False
 
     def _tell_failing(self) -> None:
         if not self._failing:
             self._failing = True
-            self._notices.warning("forwarding fails", backend=self._name, waiting_bytes=self._queue.size_bytes)
+            facts: dict[str, Fact] = {"backend": self._name, "waiting_bytes": self._queue.size_bytes}
+            if self._reason:
+                facts["error"] = self._reason
+            if hint := hint_of(self._reason):
+                facts["hint"] = hint
+            self._notices.warning("forwarding fails", **facts)
 
     def _give_up(self, batch: list[ReadableSpan], reason: str) -> None:
         self._dropped[reason] += len(batch)
         if reason != _ENDING:
-            self._seldom.warning(f"dropped {reason}", "spans are not forwarded", reason=reason, spans=len(batch))
+            facts: dict[str, Fact] = {"reason": reason, "spans": len(batch)}
+            if self._reason:
+                facts["error"] = self._reason
+            self._seldom.warning(f"dropped {reason}", "spans are not forwarded", **facts)
 
     def _note(self, *, now: bool = False) -> None:
         moment_s = time.monotonic()

@@ -113,6 +113,8 @@ class ShownNode(msgspec.Struct, frozen=True):
         state_digest: of the newest checkpoint that was taken at this node.
         in_doubt: it is an effect whose outcome is not known, and no living process may still settle it.
         conflict: it was settled by hand, and its recorded end says otherwise.
+        settled: how it was settled, `done` or `not_done`; "" where nobody had to.
+        settled_by: who said so, in their own words.
     """
 
     project: str
@@ -154,6 +156,8 @@ class ShownNode(msgspec.Struct, frozen=True):
     in_doubt: bool = False
     conflict: bool = False
     reuse: Reuse = ""
+    settled: str = ""
+    settled_by: str = ""
 
 
 class ShownRun(msgspec.Struct, frozen=True):

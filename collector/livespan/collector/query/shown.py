@@ -86,6 +86,8 @@ def node_from_row(row: Row, *, state_digest: str, in_doubt: bool, conflict: bool
         in_doubt=in_doubt,
         conflict=conflict,
         reuse=reuse,
+        settled=text_of(row, "settled"),
+        settled_by=text_of(row, "settled_by"),
     )
 
 

@@ -26,6 +26,7 @@ from livespan.collector.render import (
     terminal_width,
 )
 from livespan.collector.run_tree import doubt_lines, walk_tree
+from livespan.proto.node import RunStatus
 from livespan.recovery.planner import Decision, Plan, PlannedNode
 
 __all__ = ["print_plan"]
@@ -52,6 +53,8 @@ def print_plan(plan: Plan, shown: ShownRun, flags: str) -> None:
     decisions = {node.node_id: node for node in plan.decisions}
     counted = [f"{sum(node.decision is kind for node in plan.decisions)} {kind}" for kind in Decision]
     click.echo(styled(printable(plan.run_id), "bold") + "  " + ", ".join(one for one in counted if one[:2] != "0 "))
+    if shown.run.status == RunStatus.CANCELLED:
+        click.echo("The run was cancelled: nothing of this is done. It is only what its record would answer.")
     if plan.tail_unknown:
         click.echo("What the last life did at its end may be missing here: it was not sent before that life ended.")
     click.echo()

@@ -66,6 +66,8 @@ def run(
     project = project or "default"
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
+    if run_id.startswith("@"):
+        raise InvalidInput("a run id does not begin with @", subject=run_id, hint="@last names the newest run.")
     # Signals are blocked before grpc starts threads: a thread that does not block them would take them.
     with Children() as children:
         from livespan.proto.v1.livespan_pb2 import RunRef
