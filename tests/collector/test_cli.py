@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import click
 import grpc
@@ -453,7 +454,8 @@ def test_an_endpoint_that_is_none_is_refused(capsys: pytest.CaptureFixture[str],
 
 
 def test_another_server_than_a_collector_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
-    server = grpc.server(ThreadPoolExecutor(1))
+    untyped: Any = grpc  # its stub leaves the handlers' types open
+    server = untyped.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
