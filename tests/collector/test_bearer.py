@@ -185,12 +185,34 @@ with ls.run("order-far"):
         elsewhere.close()
 
 
-def test_commands_reach_it_by_the_same_settings(guarded: Guarded) -> None:
-    words = ("-m", "livespan.collector", "sql", "SELECT 41 + 1", "--endpoint", guarded.grpc)
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (("sql", "SELECT 41 + 1"), "42"),
+        (("recover", "--all"), "Nothing is interrupted."),
+        (("run", "--id", "by-the-same", "--", "echo", "was started"), "was started"),
+    ],
+)
+def test_commands_reach_it_by_the_same_settings(guarded: Guarded, command: tuple[str, ...], answer: str) -> None:
+    words = ("-m", "livespan.collector", command[0], "--endpoint", guarded.grpc, *command[1:])
     settings = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(guarded.certificate), "LIVESPAN_TOKEN": TOKEN}
     asked = guarded.home.start(*words, environment=settings)
     out, err = asked.communicate(timeout=30)
-    assert (asked.returncode, "42" in out) == (0, True), err
+    assert (asked.returncode, answer in out + err) == (0, True), err
+
+
+def test_what_is_followed_is_shown_by_the_same_settings(guarded: Guarded) -> None:
+    settings = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(guarded.certificate), "LIVESPAN_TOKEN": TOKEN}
+    words = ("-m", "livespan.collector", "runs", "tail", "--endpoint", guarded.grpc)
+    following = guarded.home.start(*words, environment=settings)
+    assert following.stderr is not None
+    assert following.stderr.readline().startswith("Following all runs")
+    following.terminate()
+
+
+def test_a_command_with_the_wrong_token_is_refused(guarded: Guarded) -> None:
+    words = ("-m", "livespan.collector", "sql", "SELECT 41 + 1", "--endpoint", guarded.grpc)
+    settings = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(guarded.certificate)}
     refused = guarded.home.start(*words, environment={**settings, "LIVESPAN_TOKEN": "wrong"})
     _, err = refused.communicate(timeout=30)
     assert (refused.returncode, "token is missing or wrong" in err) == (4, True), err

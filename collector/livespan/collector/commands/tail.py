@@ -74,7 +74,7 @@ def _followed(where: Where, run: str, project: str, wait_s: float) -> Iterator[b
     target = where.endpoint or ensure(where.existing_home())
     wanted: TailRequest | None = None
     while True:
-        with open_channel(target) as channel:
+        with open_channel(target, where.access) as channel:
             query = QueryStub(channel)
             try:
                 wanted = wanted or _wanted(query, run, project)
@@ -117,7 +117,7 @@ def _next_target(where: Where, wait_s: float) -> str:
     while time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         if where.endpoint:
-            if _answers(where.endpoint):
+            if _answers(where):
                 return where.endpoint
         elif address := locate(where.home):
             return address.target
@@ -128,14 +128,14 @@ def _next_target(where: Where, wait_s: float) -> str:
     )
 
 
-def _answers(target: str) -> bool:
+def _answers(where: Where) -> bool:
     import grpc
 
     from livespan.proto.rpc import open_channel
     from livespan.proto.v1.livespan_pb2 import StatusRequest
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
-    with open_channel(target) as channel:
+    with open_channel(where.endpoint, where.access) as channel:
         try:
             QueryStub(channel).Status(StatusRequest(), timeout=1.0)
         except grpc.RpcError:

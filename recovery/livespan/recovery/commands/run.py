@@ -79,7 +79,7 @@ def run(
         supervisor = Supervisor(
             Program(command, _environment(where, run_id, project), 2 if output is not OutputForm.TEXT else None),
             children,
-            Asker(where.home, where.endpoint, RunRef(project=project, run_id=run_id), children),
+            Asker(where.home, where.endpoint, where.access, RunRef(project=project, run_id=run_id), children),
             limits,
             lambda text: note(f"livespan: run {run_id}: {text}"),
         )

@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from livespan.proto.access import Access
 from livespan.proto.errors import LivespanError, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import ensure, locate
@@ -34,12 +35,14 @@ class Asker:
     Attributes:
         home: whose collector is asked, and started where none runs.
         endpoint: target of another collector, "" for the home's.
+        access: what is shown to that one.
         run: project and id.
         children: of this process, whose signals must not be blocked in a collector that is started here.
     """
 
     home: Home
     endpoint: str
+    access: Access
     run: pb.RunRef
     children: Children
 
@@ -50,7 +53,7 @@ class Asker:
             Unavailable: no collector answers, or none can be started. Others: what the collector answers.
         """
         target = self._target()
-        with open_channel(target) as channel:
+        with open_channel(target, self.access) as channel:
             try:
                 return RecoveryStub(channel).Standing(pb.StandingRequest(run=self.run), timeout=_ANSWER_S)
             except grpc.RpcError as error:

@@ -109,7 +109,7 @@ class Recovering:
     def _judged(self, wanted: Wanted) -> Iterator[tuple[Recovered, pb.InterruptedRun | None]]:
         """Yield, for each run that is wanted, itself where it is to be started, or what is to be said of it."""
         target = self._target()
-        with open_channel(target) as channel:
+        with open_channel(target, self._where.access) as channel:
             try:
                 reply = RecoveryStub(channel).Interrupted(pb.InterruptedRequest(project=wanted.project))
                 stopped = reply.runs
