@@ -40,6 +40,8 @@ _GROUP_BYTES: Final = 32 * 1024 * 1024
 _BATCH_ROWS: Final = 2048
 _MEMORY: Final = "512MB"
 _NICE: Final = 15
+_CROWDED: Final = 1.5
+"""Load average, a processor."""
 
 
 class Merge(msgspec.Struct, frozen=True):
@@ -131,9 +133,10 @@ def _end_with_input() -> None:
 
 
 def _main() -> None:
-    give_way()
     with suppress(OSError):
-        os.nice(_NICE)  # where that is forbidden
+        if os.getloadavg()[0] < _CROWDED * (os.cpu_count() or 1):
+            give_way()
+        os.nice(_NICE)  # on a crowded machine one that gives way to all would never come to its end
         # A kernel short of memory ends this first, not the collector: fewer rows are merged at once then.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     merge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Merge)
