@@ -251,7 +251,8 @@ def test_an_end_that_says_otherwise_than_the_settlement_is_a_conflict(
 def test_a_shown_node_has_every_field_of_an_execution_node_but_the_bytes() -> None:
     fields = {field.name for field in msgspec.structs.fields(ShownNode)}
     wanted = set(ExecutionNode.__dataclass_fields__) - {"state_bytes"}
-    assert fields == wanted | {"input_digest", "output_digest", "in_doubt", "conflict", "reuse"}
+    added = {"input_digest", "output_digest", "in_doubt", "conflict", "reuse", "settled", "settled_by"}
+    assert fields == wanted | added
 
 
 def test_inputs_are_json_digit_for_digit() -> None:
