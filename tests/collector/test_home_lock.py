@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from tests.livespan_home import LiveHome
 
 from livespan.collector.home_lock import HomeLock, socket_path
-from livespan.proto.errors import HomeHeld, Unavailable
+from livespan.proto.errors import EXIT_CODES, ErrorKind, HomeHeld, Unavailable
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import is_served, locate, read_address
 
@@ -108,3 +110,22 @@ def test_an_address_that_was_damaged_or_taken_away_is_written_again_until_it_is_
     lock.keep_announced()
     assert not home.address.exists()
     lock.release()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_collector_whose_home_was_removed_leaves_and_touches_nothing_of_the_next(live: LiveHome, again: bool) -> None:
+    orphan = live.serve_process()
+    shutil.rmtree(live.home.root)
+    address = b""
+    if again:
+        live.home.create()
+        live.serve_process()
+        address = live.home.address.read_bytes()
+    stderr = orphan.communicate(timeout=30)[1]
+    assert orphan.returncode == EXIT_CODES[ErrorKind.CONFLICT]
+    assert "home taken away" in stderr
+    assert "before its home is moved or removed" in stderr
+    assert live.home.root.exists() == again
+    if again:
+        assert live.home.address.read_bytes() == address
+        assert (live.home.root / "collector.sock").is_socket()

@@ -154,14 +154,15 @@ def test_without_its_collector_an_effect_is_not_started_by_default(
     live: LiveHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran.clear()
-    monkeypatch.setattr(
-        "livespan.instrumentation.run_block.agent_settings", lambda: replace(agent_settings({}), unreachable_s=0.3)
-    )
     target = live.serve().collector.target
-    with pytest.raises(RunStopped) as stopped, live.run("fail", endpoint=target):
-        charge(1)
-        live.inside.stop()
-        charge(2)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(
+            "livespan.instrumentation.run_block.agent_settings", lambda: replace(agent_settings({}), unreachable_s=0.3)
+        )
+        with pytest.raises(RunStopped) as stopped, live.run("fail", endpoint=target):
+            charge(1)
+            live.inside.stop()
+            charge(2)
     assert isinstance(stopped.value.cause, EffectUnavailable)
     assert ran == [1]
     live.serve()

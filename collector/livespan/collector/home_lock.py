@@ -69,6 +69,27 @@ class HomeLock:
                 ) from None
             return
 
+    def check(self) -> None:
+        """See whether the home is still the one that was locked.
+
+        Raises:
+            HomeHeld: the lock file was removed or replaced, alone or with all of the home: what lies there now is, or
+                may be at any time, another collector's.
+        """
+        ours = os.fstat(self._descriptor)
+        try:
+            found = self._home.lock.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError:
+            return  # a disk that does not answer has taken nothing away
+        if found is None or (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino):
+            raise HomeHeld(
+                "the home was removed or replaced while this collector served it",
+                subject=str(self._home.lock),
+                hint="Stop the collector (`livespan stop`) before its home is moved or removed.",
+            )
+
     def announce(self, target: str, grpc: str, http: str = "", *, embedded: bool = False) -> None:
         """Say where the collector listens; readers see the old text or the new one, never half."""
         me = this_process()

@@ -141,12 +141,14 @@ class Collector:
 
         Raises:
             Unavailable: the log's disk has failed. Only a new life can tell what is on it, so this one must end.
+            HomeHeld: the home was taken away. Nothing may be closed that would write to the next one at its place.
         """
         while not leave.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(leave.wait(), _LOOK_S)
             if self._log.failure is not None:
                 raise self._log.failure
+            self._lock.check()
             self._lock.keep_announced()
             if self._is_idle():
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ from livespan.collector.options import home_option
 from livespan.collector.service_manager import ServiceManager
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.settings_options import settings_options
-from livespan.proto.errors import InvalidInput
+from livespan.proto.errors import EXIT_CODES, HomeHeld, InvalidInput
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import is_served, read_address
 from livespan.proto.scheduling import take_turns
@@ -150,6 +151,10 @@ async def run_collector(collector: Collector, manager: ServiceManager | None = N
     manager.ready(f"serving {collector.home.root}")
     try:
         await collector.serve(leave)
+    except HomeHeld as taken:
+        Notices("collector").error("home taken away", error=str(taken))
+        logging.shutdown()
+        os._exit(EXIT_CODES[taken.kind])  # what a closing collector publishes and removes may be another's now
     finally:
         manager.stopping()
         published = await collector.close()
