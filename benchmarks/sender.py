@@ -142,14 +142,15 @@ def _paced(
     latencies_ms: list[float] = []
     size_bytes = refused = 0
     making = requests(name, nodes_each, states=states)
+    request = next(making)  # what they are made of is made with the first
     began_s = time.perf_counter()
     due_s = began_s
     for sent in range(1, count + 1):
-        request = next(making)
         size_bytes += len(request)
         due_s += period_s
         time.sleep(max(0.0, due_s - time.perf_counter()))
         send(request, due_s)
+        request = next(making)
         last = sent == count
         while not last or len(latencies_ms) < count:
             try:

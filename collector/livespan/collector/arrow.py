@@ -28,6 +28,7 @@ __all__ = [
     "arrow_table",
     "create_parquet",
     "gathered",
+    "joined",
     "map_stream",
     "parquet_descriptor",
     "parquet_extent",
@@ -214,6 +215,11 @@ def gathered(batches: Iterable[object], schema: ArrowSchema, most_rows: int, mos
         size += batch.nbytes
     if waiting:
         yield _table_of(waiting, schema)
+
+
+def joined(tables: Sequence[ArrowTable]) -> ArrowTable:
+    """Return tables of one schema as one, without a copy."""
+    return cast("ArrowTable", _pa.concat_tables(tables))
 
 
 def told_apart(batches: Iterable[object], column: str) -> Iterator[tuple[int, object]]:

@@ -34,7 +34,7 @@ _RECORD_BYTES: Final = 1024
 """What a record costs in memory, about, however little was sent of it."""
 
 
-class Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A record that is held, where its frame lies, and what it counts for."""
 
     record: Record
@@ -238,20 +238,11 @@ class HotTier:
     def publish(self, files: LakeFiles, left: Iterable[Held] = ()) -> None:
         """Let records go that are in the files now, and hand out these files from here on, in one step."""
         self._faults("hot.before_publish")
+        leaving = _by_generation(left)  # ahead of the lock, which whoever is acknowledged waits for
         with self._changed:
             self._files = files
-            touched: dict[int, tuple[_Key, int, HotRun]] = {}
-            for held in left:
-                record = held.record
-                key = (record.project, record.run_id)
-                run = self._runs[key][record.generation]
-                del run.held[record.log_seq]
-                self._bytes -= held.size_bytes
-                self._records -= 1
-                self._warm.published(record, held.size_bytes)
-                touched[id(run)] = (key, record.generation, run)
-            for key, generation, run in touched.values():
-                self._fold_again(key, generation, run)
+            for (key, generation), going in leaving.items():
+                self._let_go(key, generation, going)
             self._changed.notify_all()
         self._faults("hot.published")
 
@@ -327,7 +318,14 @@ class HotTier:
         self._bytes += held.size_bytes
         self._records += 1
 
-    def _fold_again(self, key: _Key, generation: int, run: HotRun) -> None:
+    def _let_go(self, key: _Key, generation: int, going: dict[int, Held]) -> None:
+        run = self._runs[key][generation]
+        run.held = {seq: held for seq, held in run.held.items() if seq not in going}
+        self._bytes -= sum([held.size_bytes for held in going.values()])
+        self._records -= len(going)
+        if key in self._warm:
+            for held in going.values():
+                self._warm.published(held.record, held.size_bytes)
         if run.held:
             run.history = RunHistory(key[0], key[1], generation)
             for held in run.held.values():
@@ -337,3 +335,11 @@ class HotTier:
         del group[generation]
         if not group:
             del self._runs[key]
+
+
+def _by_generation(left: Iterable[Held]) -> dict[tuple[_Key, int], dict[int, Held]]:
+    found: dict[tuple[_Key, int], dict[int, Held]] = {}
+    for held in left:
+        record = held.record
+        found.setdefault(((record.project, record.run_id), record.generation), {})[record.log_seq] = held
+    return found

@@ -30,6 +30,10 @@ class WarmRuns:
         self._runs: OrderedDict[_Key, tuple[RunHistory, int]] = OrderedDict()
         self._bytes = 0
 
+    def __contains__(self, key: _Key) -> bool:
+        """Return whether a run is here."""
+        return key in self._runs
+
     def get(self, key: _Key) -> RunHistory | None:
         """Return the history of what is published of a run; to be copied, not changed."""
         found = self._runs.get(key)

@@ -132,8 +132,8 @@ def _relieve(home: Home) -> None:
 async def run_collector(collector: Collector, manager: ServiceManager | None = None) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
     manager = manager or ServiceManager()
-    # The threads that answer effects must not wait 5 ms for the loop's or the publisher's.
-    sys.setswitchinterval(0.0005)
+    # An acknowledgement goes through four threads, and each turn of each waits this long while the publisher computes.
+    sys.setswitchinterval(0.00002)
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -9,11 +9,12 @@ the states of a run stand together, so they compress against each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 from livespan.collector.hot import Held
+from livespan.collector.lake.breather import no_pause
 from livespan.collector.lake.parquet import ContentFile
 from livespan.collector.lake.rows import INPUT_NAMES, OUTPUT_NAMES, RAW
 from livespan.collector.log.protocol import FrameRef, LogReader
@@ -130,7 +131,14 @@ class Digests:
         self._refs = {}
 
 
-def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, log_id: str, digests: Digests) -> int:
+def write_content(
+    file: ContentFile,
+    held: Iterable[Held],
+    frames: FrameSource,
+    log_id: str,
+    digests: Digests,
+    breathe: Callable[[], object] = no_pause,
+) -> int:
     """Write the content of records into the file; return how many frames could not be read (their values are lost to
     the lake).
     """
@@ -147,22 +155,24 @@ def write_content(file: ContentFile, held: Iterable[Held], frames: FrameSource, 
             if payload is None:
                 unreadable += 1
                 continue
+            breathe()
             for record, name, data in large_values(payload, records):
                 digest = content_digest(data)
                 digests.note(record, name, digest)
                 window.append(_row(record, name, data, digest, log_id))
                 size += len(data)
                 if size >= _WINDOW_BYTES:
-                    _flush(file, window)
+                    _flush(file, window, breathe)
                     window, size = [], 0
-    _flush(file, window)
+    _flush(file, window, breathe)
     return unreadable
 
 
-def _flush(file: ContentFile, window: list[_Row]) -> None:
+def _flush(file: ContentFile, window: list[_Row], breathe: Callable[[], object]) -> None:
     window.sort(key=lambda row: (row[0], row[1], row[4]))
     for group in _groups(window):
         file.write(group)
+        breathe()
 
 
 def _groups(rows: list[_Row]) -> Iterator[list[_Row]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet
+from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet, joined
 from livespan.collector.disk import Disk
 from livespan.collector.lake.rows import Row, rows_table
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
@@ -20,6 +20,8 @@ from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMN
 __all__ = ["ContentFile", "content_file", "nodes_file", "sync_new_file", "write_nodes"]
 
 _NODE_ROWS: Final = 4096
+_PART_ROWS: Final = 1024
+"""Arrow makes a column of so many rows at a time: meanwhile no other thread of the process runs."""
 _CONTENT_ROWS: Final = 256
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _WIDE: Final = frozenset(
@@ -59,7 +61,7 @@ def write_nodes(path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_
     file = nodes_file(path, min(max(count, 1), _NODE_ROWS))
     try:
         for group in _groups(rows):
-            file.write_table(rows_table(group), row_group_size=_NODE_ROWS)
+            file.write_table(group, row_group_size=_NODE_ROWS)
     finally:
         file.close()
     sync_new_file(path, disk)
@@ -91,21 +93,36 @@ def content_file(path: Path) -> ParquetFile:
     return create_parquet(path, CONTENT, options)
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _groups(rows: Iterable[Row]) -> Iterator[ArrowTable]:
     """Yield rows in groups that bound what encoding them takes: by number, and by the text that they hold."""
-    group: list[Row] = []
+    parts: list[ArrowTable] = []
+    count = size = 0
+    for part, characters in _parts(rows):
+        parts.append(rows_table(part))
+        count += len(part)
+        size += characters
+        if count >= _NODE_ROWS or size >= _GROUP_CHARACTERS:
+            yield joined(parts)
+            parts, count, size = [], 0, 0
+    if parts:
+        yield joined(parts)
+
+
+def _parts(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:
+    """Yield rows in parts of a group, and how many characters each holds."""
+    part: list[Row] = []
     size = 0
     for row in rows:
-        group.append(row)
+        part.append(row)
         for column in _LONG:
             value = row.get(column)
             if type(value) is str:
                 size += len(value)
-        if len(group) == _NODE_ROWS or size >= _GROUP_CHARACTERS:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+        if len(part) == _PART_ROWS or size >= _GROUP_CHARACTERS:
+            yield part, size
+            part, size = [], 0
+    if part:
+        yield part, size
 
 
 class ContentFile:

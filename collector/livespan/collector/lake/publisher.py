@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livespan.collector.hot import Held, HotTier, LakeFiles, Snapshot
+from livespan.collector.lake.breather import Breather
 from livespan.collector.lake.compaction import Compaction
 from livespan.collector.lake.content import Digests, FrameSource, has_content, write_content
 from livespan.collector.lake.open_nodes import but_open_nodes
@@ -81,6 +82,7 @@ class Publisher:
         self._disk = publishing.disk
         self._faults = publishing.faults
         self._digests = Digests(frames)
+        self._breathe = Breather(lambda: self._closing or hot.wants_publish or hot.pressed)
         self._publishing = threading.Lock()
         self._pending: _Batch | None = None
         self._sure = True
@@ -201,6 +203,7 @@ class Publisher:
     def _publish(self, last: bool) -> None:
         began_s = time.perf_counter()
         held, upto = self._hot.take()
+        self._breathe.begin()
         everything = last or self._hot.pressed or self._how.crowded()
         leaving = held if everything else but_open_nodes(held, self._how)
         self._digests.use(held)
@@ -213,7 +216,8 @@ class Publisher:
         folded = sorted(fold(records), key=lambda pair: (pair[0].project, pair[0].run_id, pair[0].log_seq))
         late = all(each.record.log_seq <= self._nodes.watermark for each in leaving)
         path = self._nodes.new_path(upto)
-        write_nodes(path, folded_rows(folded, self._log_id, self._digests.of), self._disk, len(folded))
+        rows = folded_rows(folded, self._log_id, self._digests.of, self._breathe)
+        write_nodes(path, rows, self._disk, len(folded))
         self._faults("publish.nodes_written")
         runs = [record.run_id for record, _ in folded]
         self._pending = _Batch(path, tuple(leaving))
@@ -230,7 +234,8 @@ class Publisher:
         fresh = [each for each in held if each.record.log_seq > done and has_content(each.record)]
         file = ContentFile(self._content.new_path(upto), self._disk)
         try:
-            self.counts.unreadable_frames += write_content(file, fresh, self._frames, self._log_id, self._digests)
+            unreadable = write_content(file, fresh, self._frames, self._log_id, self._digests, self._breathe)
+            self.counts.unreadable_frames += unreadable
             file.finish()
         except BaseException:
             file.abandon()

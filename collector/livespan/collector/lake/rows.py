@@ -16,6 +16,7 @@ import msgspec
 
 from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table
 from livespan.collector.lake.bare import REASON, bare_row
+from livespan.collector.lake.breather import no_pause
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
 from livespan.proto import attributes as names
 from livespan.proto.errors import LivespanError
@@ -129,9 +130,15 @@ def node_rows(records: Iterable[Record], log_id: str, digest: Digest) -> list[Ro
     return list(folded_rows(fold(records), log_id, digest))
 
 
-def folded_rows(folded: Iterable[tuple[Record, Record | None]], log_id: str, digest: Digest) -> Iterator[Row]:
+def folded_rows(
+    folded: Iterable[tuple[Record, Record | None]],
+    log_id: str,
+    digest: Digest,
+    breathe: Callable[[], object] = no_pause,
+) -> Iterator[Row]:
     """Yield the row of each record that `fold` has yielded; one that no row can be made of gets a bare one."""
     for record, started in folded:
+        breathe()
         try:
             row = _row(record, started, log_id, digest)
         except (LivespanError, OSError):

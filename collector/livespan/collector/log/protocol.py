@@ -32,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     count: int
 
 
-class FrameRef(msgspec.Struct, frozen=True):
+class FrameRef(msgspec.Struct, frozen=True, gc=False):
     """Where a frame lies. `reuse` tells apart the uses of one segment, so that an old reference
     finds nothing, not something else.
 
