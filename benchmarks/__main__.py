@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     told = machine.describe(WORKING_FOLDER) | {"load before (1, 5 min)": machine.load()}
     figures: list[Figure] = []
     failures: dict[str, str] = {}
+    loops_ms = [machine.loop_ms()]
     for name in GROUPS:
         if chosen.only and name not in chosen.only:
             continue
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         figures += found
         for figure in found:
             print(_line(figure), flush=True)
+        loops_ms.append(machine.loop_ms())
     told["load after"] = machine.load()
+    told["a fixed loop of Python, between the groups"] = f"{min(loops_ms):.1f} to {max(loops_ms):.1f} ms"
     results = Results(" ".join(["python -m benchmarks", *arguments]), told, figures, failures)
     if not chosen.dry:
         for file in write(results):
