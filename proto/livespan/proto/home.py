@@ -4,7 +4,7 @@ in it.
     HOME/                          0700, owned by the user
       collector.lock               held by the collector that serves the home
       collector.addr               JSON: pid, version, addresses; written when it is ready, removed when it leaves
-      collector.sock               gRPC over a unix socket, and beside it the one of `Intend`; elsewhere where the path is long
+      collector.sock               gRPC on a unix socket; beside it `Intend`'s own; elsewhere where the path is long
       collector.log                what a detached collector prints
       forward.json                 up to where the log was forwarded, with `serve --forward`
       log/                         the fsynced log (collector)
