@@ -28,7 +28,7 @@ from livespan.proto.process import ProcessId, start_detached
 __all__ = ["PROTOCOL_VERSION", "Address", "ensure", "is_served", "locate", "read_address"]
 
 PROTOCOL_VERSION: Final = 1
-START_TIMEOUT_S: Final = 15.0
+START_TIMEOUT_S: Final = 30.0
 _HELD: Final = EXIT_CODES[ErrorKind.CONFLICT]
 """With this code a collector ends that found the home served by another."""
 _NEEDED: Final = ("duckdb", "pyarrow", "deltalake")
