@@ -14,20 +14,17 @@ from typing import Final
 
 from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet, joined
 from livespan.collector.disk import Disk
-from livespan.collector.lake.rows import Row, rows_table
+from livespan.collector.lake.rows import Row, row_tables
 from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
 
 __all__ = ["ContentFile", "content_file", "nodes_file", "sync_new_file", "write_nodes"]
 
 _NODE_ROWS: Final = 4096
-_PART_ROWS: Final = 1024
-"""Arrow makes a column of so many rows at a time: meanwhile no other thread of the process runs."""
 _CONTENT_ROWS: Final = 256
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _WIDE: Final = frozenset(
     {"input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"}
 )
-_LONG: Final = (*sorted(_WIDE), "name", "tags", "links")
 _EACH_ITS_OWN: Final = frozenset(
     {"node_id", "call_key", "call_digest", "idempotency_key", "checkpoint_id", "state_digest", "span_digest"}
     | {"started_at", "ended_at", "started_ns", "ended_ns", "latency_ms", "writer_seq", "log_seq", "started_seq"}
@@ -42,7 +39,7 @@ those of all columns, half of the time of a small one.
 """
 _NODE_PAGE_BYTES: Final = 64 * 1024
 """So that a run's rows can be had without unpacking those of all others in their row group."""
-_GROUP_CHARACTERS: Final = 32 * 1024 * 1024
+_GROUP_BYTES: Final = 32 * 1024 * 1024
 _ZSTD: Final[dict[str, object]] = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
 """With a checksum a page: zstd has none here, and a flipped bit could come back as another value."""
 
@@ -94,35 +91,18 @@ def content_file(path: Path) -> ParquetFile:
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[ArrowTable]:
-    """Yield rows in groups that bound what encoding them takes: by number, and by the text that they hold."""
+    """Yield rows in groups that bound what encoding them takes: by number, and by their bytes."""
     parts: list[ArrowTable] = []
     count = size = 0
-    for part, characters in _parts(rows):
-        parts.append(rows_table(part))
-        count += len(part)
-        size += characters
-        if count >= _NODE_ROWS or size >= _GROUP_CHARACTERS:
+    for part in row_tables(rows):
+        parts.append(part)
+        count += part.num_rows
+        size += part.nbytes
+        if count >= _NODE_ROWS or size >= _GROUP_BYTES:
             yield joined(parts)
             parts, count, size = [], 0, 0
     if parts:
         yield joined(parts)
-
-
-def _parts(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:
-    """Yield rows in parts of a group, and how many characters each holds."""
-    part: list[Row] = []
-    size = 0
-    for row in rows:
-        part.append(row)
-        for column in _LONG:
-            value = row.get(column)
-            if type(value) is str:
-                size += len(value)
-        if len(part) == _PART_ROWS or size >= _GROUP_CHARACTERS:
-            yield part, size
-            part, size = [], 0
-    if part:
-        yield part, size
 
 
 class ContentFile:

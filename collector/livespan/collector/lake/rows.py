@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table
+from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table, joined
 from livespan.collector.lake.bare import REASON, bare_row
 from livespan.collector.lake.breather import no_pause
 from livespan.collector.lake.schema import NODE_COLUMNS, NODES
@@ -36,6 +36,7 @@ __all__ = [
     "folded_rows",
     "node_rows",
     "node_table",
+    "row_tables",
     "rows_table",
 ]
 
@@ -43,6 +44,13 @@ RAW: Final = "raw"
 """What a foreign span's own bytes are called, beside the attributes."""
 INPUT_NAMES: Final = (names.INPUT, names.TOOL_ARGUMENTS)
 OUTPUT_NAMES: Final = (names.OUTPUT, names.TOOL_RESULT)
+_PART_ROWS: Final = 1024
+"""As a dict a row takes three times the room; and while Arrow makes a column, no other thread of the process runs."""
+_PART_CHARACTERS: Final = 32 * 1024 * 1024
+_LONG: Final = (
+    *("input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"),
+    *("name", "tags", "links"),
+)
 _INT64_MAX: Final = (1 << 63) - 1
 _MISFITS: Final = (ArrowError, TypeError, ValueError, OverflowError)
 """What Arrow says of a value that its column cannot hold."""
@@ -148,6 +156,23 @@ def folded_rows(
         yield row
 
 
+def row_tables(rows: Iterable[Row]) -> Iterator[ArrowTable]:
+    """Yield rows as Arrow, a part at a time; no more rows are held than that takes."""
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        for column in _LONG:
+            value = row.get(column)
+            if type(value) is str:
+                size += len(value)
+        if len(part) == _PART_ROWS or size >= _PART_CHARACTERS:
+            yield rows_table(part)
+            part, size = [], 0
+    if part:
+        yield rows_table(part)
+
+
 def rows_table(rows: Sequence[Row]) -> ArrowTable:
     """Return rows as Arrow, in the columns of `nodes`."""
     try:
@@ -185,7 +210,8 @@ def node_table(records: Sequence[Record]) -> ArrowTable:
     """Return records that are not published yet as rows of `nodes`; their large values have sizes and no digests
     yet.
     """
-    return rows_table(node_rows(records, "", lambda _record, _name: ""))
+    tables = list(row_tables(folded_rows(fold(records), "", lambda _record, _name: "")))
+    return joined(tables) if tables else rows_table([])
 
 
 def _row(record: Record, started: Record | None, log_id: str, digest: Digest) -> Row:
