@@ -18,7 +18,7 @@ from livespan.collector.lake.file_names import role_of, units
 from livespan.collector.lake.removed_files import GRACE_S
 from livespan.collector.lake.schema import NODES
 from livespan.collector.lake.table import open_table
-from livespan.collector.lake.tiers import FAN_IN, Sized, next_merge
+from livespan.collector.lake.tiers import FAN_IN, MOST_ROWS, RowLimit, Sized, next_merge
 from livespan.collector.verification import verify
 from livespan.proto.home import Home
 
@@ -264,6 +264,25 @@ def test_a_file_whose_footer_ends_its_reader_is_left_out(tmp_path: Path) -> None
     stand.publisher.compaction.step()
     assert [unit[0].path == bad for unit in units(stand.hot.files().nodes)] == [True, False]
     stand.crash()
+
+
+def test_what_was_halved_for_a_full_disk_is_doubled_again_an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("livespan.collector.lake.tiers.monotonic", lambda: now_s)
+    limit = RowLimit()
+    limit.relax()
+    assert limit.rows == MOST_ROWS
+    limit.halve()
+    limit.halve()
+    limit.relax()
+    assert limit.rows == MOST_ROWS // 4
+    now_s += 3600
+    limit.relax()
+    limit.relax()
+    assert limit.rows == MOST_ROWS // 2
+    now_s += 3600
+    limit.relax()
+    assert limit.rows == MOST_ROWS
 
 
 def test_the_thread_merges_by_itself_and_ends_at_once(tmp_path: Path) -> None:

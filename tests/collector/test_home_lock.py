@@ -122,7 +122,7 @@ def test_a_collector_whose_home_was_removed_leaves_and_touches_nothing_of_the_ne
         live.serve_process()
         address = live.home.address.read_bytes()
     stderr = orphan.communicate(timeout=30)[1]
-    assert orphan.returncode == EXIT_CODES[ErrorKind.CONFLICT]
+    assert orphan.returncode == EXIT_CODES[ErrorKind.UNAVAILABLE]
     assert "home taken away" in stderr
     assert "before its home is moved or removed" in stderr
     assert live.home.root.exists() == again

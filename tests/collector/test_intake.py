@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import cast
 
 import pytest
 from tests.collector.stand import Writer, node, request
@@ -12,10 +11,6 @@ from livespan.collector.hot import HotTier
 from livespan.collector.intake import Intake
 from livespan.collector.log import Appended, Committer, Outcome, deliver_in, open_log
 from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
-
-
-class Full:
-    full = True
 
 
 async def test_what_is_acknowledged_is_visible_after_indexed_and_refusals_touch_nobody_else(tmp_path: Path) -> None:
@@ -44,7 +39,7 @@ async def test_what_is_acknowledged_is_visible_after_indexed_and_refusals_touch_
     with pytest.raises(InvalidInput):
         await intake.append(b"\xff" * 9)
     with pytest.raises(Unavailable, match="full"):
-        await Intake(committer, cast("HotTier", Full())).append(request(writer.started(node(4))))
+        await Intake(committer, HotTier(0)).append(request(writer.started(node(4))))
     intake.close()
     with pytest.raises(Unavailable, match="leaving"):
         await intake.append(request(writer.started(node(5))))
@@ -76,4 +71,22 @@ async def test_what_a_thread_appended_is_visible_after_indexed_though_the_loop_h
         intake.append_here(b"", None, answers.append)
     await asyncio.to_thread(committer.close)
     await intake.settled()
+    log.close()
+
+
+async def test_what_is_acknowledged_and_waits_to_be_indexed_counts_for_the_bound(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=1 << 20)
+    committer = Committer(log)  # it delivers at once, on this thread: the loop indexes nothing until it is let
+    writer = Writer()
+    payloads = [request(writer.started(node(number))) for number in range(1, 12)]
+    hot = HotTier(10 * len(payloads[0]))
+    intake = Intake(committer, hot)
+    for payload in payloads[:10]:
+        intake.append_here(payload, None, lambda _outcome: None)
+    assert not hot.full
+    with pytest.raises(Unavailable, match="full"):
+        intake.append_here(payloads[10], None, lambda _outcome: None)
+    await intake.indexed()
+    assert len(hot) == 10
+    await asyncio.to_thread(committer.close)
     log.close()

@@ -64,7 +64,9 @@ def test_what_came_in_is_counted_from_the_queue_to_the_lake(live: LiveHome) -> N
     assert rise["livespan_file_sync_seconds_count"] >= 2
     assert rise["livespan_hot_tier_records"] == 2
     assert rise["livespan_duplicate_records_total"] == 2
+    assert after["livespan_receive_bytes"] == 0
     assert after["livespan_commit_queue_bytes"] == 0
+    assert after["livespan_tail_followers"] == 0
     assert after["livespan_index_queue_requests"] == 0
     assert after["livespan_oldest_unpublished_record_age_seconds"] > 0
     assert after["livespan_log_segments"] == 1

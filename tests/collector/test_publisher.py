@@ -221,6 +221,8 @@ def test_a_full_disk_fails_the_publication_and_the_next_one_goes_on(tmp_path: Pa
         with pytest.raises(Unavailable):
             stand.publish()
         disk.failing = set()
+        if operation == "sync_file":
+            assert list(stand.publisher.folders[1].glob("*.parquet")) == [], "a failed try leaves its file on the disk"
     stand.publish()
     assert stand.rows("SELECT log_seq FROM records ORDER BY log_seq") == [(2,), (3,)]
     assert stand.rows("SELECT count(*) FROM content") == [(1,)]

@@ -55,6 +55,15 @@ async def test_a_slow_follower_is_told_how_much_it_missed_and_holds_nobody_up() 
     *shown, gap = await taken(slow)
     assert [told["name"] for told in shown] == ["think 0", "think 1", "think 2"]
     assert gap == {"dropped": 7}
+    assert {family.name: family.samples[""] for family in tails.families()} == {
+        "livespan_tail_followers": 2,
+        "livespan_tail_queue_records": 0,
+        "livespan_tail_dropped_records": 7,
+    }
+    await slow.aclose()
+    assert [family.samples[""] for family in tails.families()] == [1, 0, 7]  # it does not fall when a follower leaves
+    slow = tails.follow("", "")
+    await taken(slow)
     for record in some("b", 1):
         tails.put(record)
     assert [told["run_id"] for told in await taken(slow)] == ["b"]

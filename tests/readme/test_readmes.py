@@ -26,7 +26,7 @@ NOT_RUN: Final = {
     "make demo": "tests/replay plays its scenarios",
     "make test": "this test is a part of it",
     "useradd --system --home-dir /var/lib/livespan --shell /usr/sbin/nologin livespan": "it changes the machine",
-    "python3 -m venv /opt/livespan && /opt/livespan/bin/pip install 'livespan[collector]'": "it is not on an index",
+    "python3 -m venv /opt/livespan && /opt/livespan/bin/pip install '.[collector]'": "it changes the machine",
     "cp deploy/systemd/livespan-collector.service /etc/systemd/system/": "it changes the machine",
     "systemctl daemon-reload && systemctl enable --now livespan-collector": "it changes the machine",
 }
@@ -130,7 +130,7 @@ def _must_exist(words: list[str], text: str) -> None:
             found = command.get_command(context, word)
             assert found is not None, f"`{text}`: there is no {word}"
             command = found
-            options = {option for parameter in command.params for option in parameter.opts}
+            options = {"--help"} | {option for parameter in command.params for option in parameter.opts}
         elif word.startswith("-"):
             assert word in options, f"`{text}`: there is no {word}"
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -10,6 +13,7 @@ from tests.recovery.test_service import FAR, SMALL, Holder, channel, refusal
 
 import livespan.instrumentation as ls
 from livespan.collector.cli import livespan, run_command
+from livespan.collector.log import Appended, Entry, FileLog
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import Cancelled, Conflict, NotFound, RunCancelled, RunStopped
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -106,6 +110,30 @@ def test_a_holder_that_asks_for_nothing_is_told_at_its_next_renewal(
     assert history is not None
     assert history.root_ends == [], "it did not end: it was stopped"
     assert status(live, capsys, "told") == ("cancelled", "cancelled")
+
+
+def test_whoever_asks_and_goes_away_has_cancelled_all_the_same(
+    live: LiveHome, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.serve(SMALL)
+    holder = Holder(channel)
+    assert holder.ask().epoch == 1
+    wait_until(lambda: RecoveryStub(channel).Standing(pb.StandingRequest(run=holder.run)).HasField("holder"))
+    reached, goes_on, append = threading.Event(), threading.Event(), FileLog.append
+
+    def held_up(log: FileLog, entries: Sequence[Entry]) -> list[Appended]:
+        reached.set()
+        goes_on.wait(10)
+        return append(log, entries)
+
+    monkeypatch.setattr(FileLog, "append", held_up)
+    untyped: Any = RecoveryStub(channel).Cancel
+    asked = untyped.future(pb.CancelRequest(run=holder.run, by="a test"))
+    assert reached.wait(10)
+    asked.cancel()
+    time.sleep(0.2)  # the server hears of it
+    goes_on.set()
+    wait_until(lambda: holder.ask().cancelled)
 
 
 def test_a_cancelled_run_is_not_opened_again_unless_it_is_begun_anew(live: LiveHome, channel: grpc.Channel) -> None:

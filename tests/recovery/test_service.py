@@ -13,6 +13,7 @@ import pytest
 from tests.livespan_home import LiveHome, wait_until
 
 import livespan.instrumentation as ls
+from livespan.collector.hot import HotTier
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import (
     InvalidInput,
@@ -255,6 +256,25 @@ def test_a_finished_run_is_said_to_be_and_may_be_refused_or_begun_anew(live: Liv
     assert (again.finished, again.attempt, again.generation) == (True, 2, 0)
     anew = ask("new")
     assert (anew.finished, anew.attempt, anew.generation) == (False, 1, 1)
+
+
+def test_a_lease_that_could_not_be_given_back_is_given_back_when_asked_again_with_what_stopped_the_life(
+    live: LiveHome, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.serve(SMALL)
+    holder = Holder(channel)
+    assert holder.ask().epoch == 1
+    stopped = pb.ErrorDetail(kind="conflict", name="InDoubt", message="enough")
+    close = pb.CloseRequest(run=holder.run, epoch=1, stopped=stopped)
+    stub = RecoveryStub(channel)
+    with monkeypatch.context() as full:
+        full.setattr(HotTier, "size_bytes", property(lambda hot: hot.limit_bytes))
+        assert "full" in str(refusal(stub.Close, close))
+    standing = pb.StandingRequest(run=holder.run)
+    assert stub.Standing(standing, timeout=10).HasField("holder")
+    stub.Close(close, timeout=10)
+    told = stub.Standing(standing, timeout=10)
+    assert (told.HasField("holder"), told.stopped) == (False, stopped)
 
 
 def test_what_stopped_a_life_is_known_after_the_collector_and_until_the_next_life(

@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             except (TrialError, subprocess.SubprocessError, OSError) as error:
                 found = [f"it broke off: {type(error).__name__}: {error}"]
             problems += [f"{name}: {problem}" for problem in found]
-            result[f"{name} took_s"] = round(time.monotonic() - began_s)
+            took_s = result[f"{name} took_s"] = round(time.monotonic() - began_s)
+            print(f"{name}: {took_s} s, {len(found)} problems", file=sys.stderr, flush=True)
     result["problems"] = problems
     text = json.dumps(result, indent=2)
     _RESULTS.mkdir(exist_ok=True)

@@ -54,7 +54,8 @@ class LakeFiles:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was recorded at one instant: each record is either in the files or in `hot`, never in both. `touched`: which
-    plain runs have rows elsewhere, None where that is not known. `left_out`: damaged files that it lacks.
+    plain runs have rows elsewhere, None where that is not known. `left_out`: damaged files that it lacks. `files`: all
+    that were live.
     """
 
     nodes: tuple[Path, ...]
@@ -62,6 +63,7 @@ class Snapshot:
     hot: tuple[Record, ...]
     touched: frozenset[str] | None
     left_out: tuple[Path, ...] = ()
+    files: LakeFiles = field(default=LakeFiles(), compare=False)
 
     def without(self, files: Collection[Path]) -> Snapshot:
         """Return it without these files."""
@@ -260,6 +262,7 @@ class HotTier:
             tuple([file.path for file in files.content if of is None or file.may_hold_any(of)]),
             tuple([held.record for run in runs for held in run]),
             touched,
+            files=files,
         )
 
     def look(self, project: str, run_id: str) -> RunView:

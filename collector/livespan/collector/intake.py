@@ -74,6 +74,7 @@ class Intake:
         self._tee = tee
         self._loop = asyncio.get_running_loop()
         self._to_index: deque[tuple[Request, int, Appended]] = deque()
+        self._unindexed_bytes = 0
         self._indexed_seq = committer.next_seq
         self._progress = asyncio.Event()
         self._indexing = False
@@ -147,7 +148,7 @@ class Intake:
         if self._closed:
             self.counts.refusals.add(RefusalReason.LEAVING)
             raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
-        if self._hot.full:
+        if self._hot.size_bytes + self._unindexed_bytes >= self._hot.limit_bytes:
             self.counts.refusals.add(RefusalReason.HOT_TIER_FULL)
             raise Unavailable("the hot tier is full until the next publication", hint="Try again in a moment.")
 
@@ -175,6 +176,7 @@ class Intake:
         self.counts.acknowledged_records += outcome.count
         self.counts.acknowledged_bytes += size_bytes
         self._to_index.append((request, size_bytes, outcome))
+        self._unindexed_bytes += size_bytes
         if not self._indexing:
             self._indexing = True
             self._loop.call_soon(self._index_next)
@@ -185,12 +187,12 @@ class Intake:
         if appended.count > _MANY_RECORDS or size_bytes > _LARGE_BYTES:
             # It would hold up effects and leases for a second; those behind it wait, so that one thread adds at a time.
             adding = self._loop.run_in_executor(None, self._add, request, size_bytes, appended)
-            adding.add_done_callback(lambda done: self._after(appended, done))
+            adding.add_done_callback(lambda done: self._after(appended, size_bytes, done))
             return
         try:
             self._add(request, size_bytes, appended)
         finally:
-            self._indexed(appended)
+            self._indexed(appended, size_bytes)
 
     def _add(self, request: Request, size_bytes: int, appended: Appended) -> None:
         try:
@@ -201,12 +203,13 @@ class Intake:
         if self._tee is not None:
             self._tee(request, size_bytes, appended.first_seq, appended.count)
 
-    def _after(self, appended: Appended, adding: asyncio.Future[None]) -> None:
-        self._indexed(appended)
+    def _after(self, appended: Appended, size_bytes: int, adding: asyncio.Future[None]) -> None:
+        self._indexed(appended, size_bytes)
         adding.result()  # the loop's handler is told what a bug raised, as it is of a small frame
 
-    def _indexed(self, appended: Appended) -> None:
+    def _indexed(self, appended: Appended, size_bytes: int) -> None:
         """Go on behind a frame: whatever it did to the tier, those behind it are indexed, and nobody waits for ever."""
+        self._unindexed_bytes -= size_bytes
         self._indexed_seq = appended.first_seq + appended.count
         self._progress.set()
         if self._to_index:

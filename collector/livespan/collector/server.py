@@ -204,7 +204,7 @@ class Collector:
         refused = self._intake.counts.refusals.unauthenticated
         self._ports = Ports(self._listen, socket, self._settings.max_message_bytes, refused)
         self._add_services()
-        await asyncio.to_thread(self._replay)
+        await asyncio.to_thread(lambda: self._publisher.recover(self._replayed()))
         self._publisher.start()
         if self._forwarder:
             self._forwarder.start()
@@ -302,8 +302,11 @@ class Collector:
         )
         self._hot.on_new = query.tails.put
         self._context.closing.append(query.close)
-        families = CollectorFamilies(self._committer, self._intake, self._hot, self._log, self._publisher, self._disk)
+        families = CollectorFamilies(
+            room, self._committer, self._intake, self._hot, self._log, self._publisher, self._disk
+        )
         self._context.metrics.add("collector", families)
+        self._context.metrics.add("query", query.tails.families)
         self._context.metrics.add_measures(self.home)
         if self._context.serves_http:
             from livespan.collector.metrics.route import metrics_route
@@ -314,11 +317,8 @@ class Collector:
         for point in sorted(entry_points(group=_SERVICES), key=lambda point: point.name):
             point.load()(server, self._context)
 
-    def _replay(self) -> None:
-        """Bring back what the log holds and the lake does not, and tell recovery of leases and lives."""
-        self._publisher.recover(self._replayed())
-
     def _replayed(self) -> Iterator[tuple[Sequence[Record], FrameRef, int]]:
+        """Yield what the log holds, and tell recovery of the leases and lives in it."""
         for frame in self._log.frames(0):
             try:
                 request = Request(frame.payload)

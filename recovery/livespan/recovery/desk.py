@@ -91,10 +91,13 @@ class Desk:
             run = await self._known(request.run)
             if run.cancelled is not None:
                 return pb.CancelReply(log_seq=run.cancelled.log_seq, held=self._leases.cancel(run.trace_id))
-            payload = cancel_request(run, request.by, self._context.clock.wall_ns())
-            appended = await self._context.append(payload)
-            held = self._leases.cancel(run.trace_id)
-            return pb.CancelReply(log_seq=appended.first_seq, held=held)
+            # Both or neither, also where who asked goes away meanwhile: a recorded cancellation must stop the holder.
+            return await asyncio.shield(self._cancelled(run, request.by))
+
+    async def _cancelled(self, run: RunHistory, by: str) -> pb.CancelReply:
+        appended = await self._context.append(cancel_request(run, by, self._context.clock.wall_ns()))
+        held = self._leases.cancel(run.trace_id)
+        return pb.CancelReply(log_seq=appended.first_seq, held=held)
 
     def _newest(self, project: str, run_id: str) -> RunHistory | None:
         return self._context.history.run(project, run_id)

@@ -132,6 +132,12 @@ class Leases:
             self._live[trace_id] = lease
             return lease
 
+    def of(self, trace_id: bytes, epoch: int) -> Lease | None:
+        """Return the lease of this epoch, or None if it is over."""
+        with self._lock:
+            lease = self._live.get(trace_id)
+            return lease if lease is not None and lease.epoch == epoch else None
+
     def release(self, trace_id: bytes, epoch: int) -> Lease | None:
         """End a lease; return it, or None if this epoch did not hold it any more."""
         with self._lock:

@@ -274,11 +274,17 @@ class RecoveryService(RecoveryServicer):
             appended = await self._context.append(request.export)
             seq = appended.first_seq + appended.count - 1
         self._context.faults("lease.before_release")
-        lease = self._leases.release(_trace(request.run), request.epoch)
+        lease = self._leases.of(_trace(request.run), request.epoch)
         if lease is not None:
-            await self._note(lease, LeaseEvent.RELEASED, request.stopped if request.HasField("stopped") else None)
-            self._context.faults("lease.released")
+            # Also where who asked goes away meanwhile: a lease that its record ends must not live on.
+            await asyncio.shield(self._released(lease, request.stopped if request.HasField("stopped") else None))
         return pb.CloseReply(log_seq=seq)
+
+    async def _released(self, lease: Lease, stopped: pb.ErrorDetail | None) -> None:
+        """Record a lease's end, and end it; where there is no room for the record now, whoever asked asks again."""
+        await self._note(lease, LeaseEvent.RELEASED, stopped)
+        self._leases.release(lease.trace_id, lease.epoch)
+        self._context.faults("lease.released")
 
     def _run(self, ref: pb.RunRef) -> RunHistory | None:
         return self._context.history.run(ref.project, ref.run_id, ref.generation)

@@ -25,7 +25,7 @@ from livespan.collector.options import home_option
 from livespan.collector.service_manager import ServiceManager
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.settings_options import settings_options
-from livespan.proto.errors import EXIT_CODES, HomeHeld, InvalidInput
+from livespan.proto.errors import EXIT_CODES, ErrorKind, HomeHeld, InvalidInput
 from livespan.proto.home import Home
 from livespan.proto.rendezvous import is_served, read_address
 from livespan.proto.scheduling import take_turns
@@ -154,7 +154,9 @@ async def run_collector(collector: Collector, manager: ServiceManager | None = N
     except HomeHeld as taken:
         Notices("collector").error("home taken away", error=str(taken))
         logging.shutdown()
-        os._exit(EXIT_CODES[taken.kind])  # what a closing collector publishes and removes may be another's now
+        # What a closing collector publishes and removes may be another's now. Not with the code of a home that is held:
+        # who started this one may start it again.
+        os._exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
     finally:
         manager.stopping()
         published = await collector.close()

@@ -30,7 +30,7 @@ from livespan.collector.lake.file_names import Role, units
 from livespan.collector.lake.merging import Merge, Merged
 from livespan.collector.lake.parquet import sync_new_file
 from livespan.collector.lake.table import LakeFile, Table
-from livespan.collector.lake.tiers import MOST_ROWS, Sized, next_merge
+from livespan.collector.lake.tiers import RowLimit, Sized, next_merge
 from livespan.collector.log.protocol import Faults
 from livespan.collector.notices import Notices
 from livespan.proto.errors import Unavailable
@@ -85,7 +85,7 @@ class Compaction:
         self._faults = faults
         self._sizes: dict[Path, int] = {}
         self._left_out: set[Path] = set()
-        self._most_rows = MOST_ROWS
+        self._limit = RowLimit()
         self._closing = False
         self._woken = threading.Event()
         self._notices = Notices("compaction")
@@ -118,7 +118,7 @@ class Compaction:
         done = False
         for table in self._tables:
             found = units(table.files)
-            chosen = next_merge([self._sized(unit) for unit in found], self._most_rows)
+            chosen = next_merge([self._sized(unit) for unit in found], self._limit.rows)
             if chosen is not None:
                 done = self._merge(table, [file for each in chosen for file in found[each]]) or done
         self._sweep()
@@ -210,7 +210,7 @@ class Compaction:
     def _fail(self, merged: Merged) -> None:
         self.counts.failures += 1
         if not merged.damaged:
-            self._most_rows //= 2  # rows so wide that sorting them takes too much: fewer at once
+            self._limit.halve()
             raise Unavailable(
                 f"files could not be merged ({merged.failure})",
                 subject=str(self._spill.parent),
@@ -228,6 +228,7 @@ class Compaction:
                 while not self._closing and self.step():
                     pass
                 pause_s, told = _PAUSE_S, ""
+                self._limit.relax()
             except Exception as error:  # noqa: BLE001  # the thread's border: told, counted, tried again
                 if str(error) != told:
                     self._notices.error("compaction failed", error=str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -53,15 +54,19 @@ def write_nodes(path: Path, rows: Iterable[Row], disk: Disk, count: int = _NODE_
         count: how many there are, about.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk refused; what was written of the file is removed.
     """
-    file = nodes_file(path, min(max(count, 1), _NODE_ROWS))
     try:
-        for group in _groups(rows):
-            file.write_table(group, row_group_size=_NODE_ROWS)
-    finally:
-        file.close()
-    sync_new_file(path, disk)
+        file = nodes_file(path, min(max(count, 1), _NODE_ROWS))
+        try:
+            for group in _groups(rows):
+                file.write_table(group, row_group_size=_NODE_ROWS)
+        finally:
+            file.close()
+        sync_new_file(path, disk)
+    except BaseException:
+        _remove(path, disk)
+        raise
 
 
 def nodes_file(path: Path, group_rows: int) -> ParquetFile:
@@ -131,9 +136,17 @@ class ContentFile:
             sync_new_file(self.path, self._disk)
 
     def abandon(self) -> None:
-        """Close the file; what is in it will never be committed."""
+        """Remove the file: what is in it will never be committed."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
+            _remove(self.path, self._disk)
+
+
+def _remove(path: Path, disk: Disk) -> None:
+    """Remove a file that was not finished: on a full disk each try would else take what was freed since the last."""
+    with suppress(OSError):
+        disk.remove(path)
 
 
 def sync_new_file(path: Path, disk: Disk) -> None:

@@ -124,7 +124,7 @@ class Publisher:
         that the end can be completed; it makes no row of its own.
         """
         snapshot = self._hot.snapshot(of)
-        files = self._hot.files()
+        files = snapshot.files
         nodes = [file for file in files.nodes if of is None or file.may_hold_any(of)]
         values = [file for file in files.content if of is None or file.may_hold_any(of)] if content else []
         sound = self._reader.sound
@@ -267,8 +267,9 @@ class Publisher:
         self._digests.forget(self._hot.held_seqs())
 
     def _files(self) -> LakeFiles:
-        nodes = self._nodes.files
-        return LakeFiles(nodes, self._content.files, self._touched.update([(file.path, file.sealed) for file in nodes]))
+        nodes, content = self._nodes.files, self._content.files
+        self._reader.sound.keep((*nodes, *content))
+        return LakeFiles(nodes, content, self._touched.update([(file.path, file.sealed) for file in nodes]))
 
     def _write_views(self) -> None:
         files = self._files()

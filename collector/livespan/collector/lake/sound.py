@@ -49,6 +49,13 @@ class SoundFiles:
             suspects = [file for file in files if not self._found.get(file.path, ((0, 0, 0), True))[1]]
         return [file.path for file in suspects if not self.is_sound(file)]
 
+    def keep(self, files: Iterable[LakeFile]) -> None:
+        """Forget what was found of all but these files."""
+        live = {file.path for file in files}
+        with self._lock:
+            for path in [path for path in self._found if path not in live]:
+                del self._found[path]
+
     def is_sound(self, file: LakeFile) -> bool:
         """Return whether a file has the digest it was sealed with; True for one from before there were seals."""
         if file.sealed is None:

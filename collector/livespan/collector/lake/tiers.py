@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
-__all__ = ["FAN_IN", "MOST_ROWS", "Sized", "next_merge"]
+__all__ = ["FAN_IN", "MOST_ROWS", "RowLimit", "Sized", "next_merge"]
 
 FAN_IN: Final = 8
 _MOST_FILES: Final = 512
@@ -23,6 +24,7 @@ _LARGE_ROWS: Final = 131_072
 _LARGE_BYTES: Final = 128 * 1024 * 1024
 MOST_ROWS: Final = 2 * _LARGE_ROWS
 """What one step merges at most, but for the twice 128 MB that it also keeps to."""
+_RELAX_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +84,27 @@ def _worthwhile(files: Sequence[Sized], tiers: Sequence[int | None], stretch: ra
         return False
     merged = Sized(sum(files[each].rows for each in stretch), sum(files[each].size_bytes for each in stretch))
     return merged.tier is None
+
+
+class RowLimit:
+    """How many rows are merged at once: fewer where that failed, since they may be too wide to be sorted; and more
+    again later, since it may have been the disk.
+
+    Attributes:
+        rows: at most so many.
+    """
+
+    def __init__(self) -> None:
+        self.rows = MOST_ROWS
+        self._changed_s = 0.0
+
+    def halve(self) -> None:
+        """Take fewer from now on."""
+        self.rows //= 2
+        self._changed_s = monotonic()
+
+    def relax(self) -> None:
+        """Take twice as many again, where an hour has passed since the last change."""
+        if self.rows < MOST_ROWS and monotonic() - self._changed_s >= _RELAX_S:
+            self.rows = min(MOST_ROWS, max(self.rows, 1) * 2)
+            self._changed_s = monotonic()

@@ -11,6 +11,7 @@ from livespan.collector.intake import Intake
 from livespan.collector.lake.publisher import Publisher
 from livespan.collector.log import Committer, FileLog
 from livespan.collector.metrics.timed_disk import TimedDisk
+from livespan.collector.room import Room
 from livespan.proto.measured import Family, counter, gauge, histogram
 
 __all__ = ["CollectorFamilies"]
@@ -20,6 +21,7 @@ __all__ = ["CollectorFamilies"]
 class CollectorFamilies:
     """Reads the counts of a collector's parts; a call costs a millisecond or so, and holds nobody up."""
 
+    room: Room
     committer: Committer
     intake: Intake
     hot: HotTier
@@ -42,6 +44,7 @@ class CollectorFamilies:
         yield counter(
             "livespan_refusals", "Requests (invalid_span: spans) refused.", counts.refusals.by_reason(), "reason"
         )
+        yield gauge("livespan_receive_bytes", "What requests hold until they are answered.", self.room.taken_bytes)
         yield gauge(
             "livespan_commit_queue_bytes", "Bytes that wait for the disk or its answer.", self.committer.pending_bytes
         )

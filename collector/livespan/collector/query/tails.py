@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -19,6 +19,7 @@ import msgspec
 from livespan.collector.query.shapes import TailedRecord, TailGap
 from livespan.proto import attributes as names
 from livespan.proto.errors import Unavailable
+from livespan.proto.measured import Family, counter, gauge
 from livespan.proto.node import NodeStatus
 from livespan.proto.record import Record, RecordKind
 
@@ -40,6 +41,7 @@ class _Follower:
         self._most = most
         self._waiting: deque[Record] = deque()
         self._dropped = 0
+        self.dropped_in_all = 0
         self.wake = asyncio.Event()
 
     def put(self, record: Record) -> None:
@@ -47,9 +49,13 @@ class _Follower:
             return
         if len(self._waiting) >= self._most:
             self._dropped += 1
+            self.dropped_in_all += 1
         else:
             self._waiting.append(record)
         self.wake.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def take(self) -> bytes:
         """Return some of what waits, as JSON lines; what was dropped came after it."""
@@ -75,9 +81,19 @@ class Tails:
         self._most_waiting = most_waiting
         self._followers: set[_Follower] = set()
         self._closed = False
+        self._dropped = 0
 
     def __len__(self) -> int:
         return len(self._followers)
+
+    def families(self) -> Iterator[Family]:
+        """Yield the numbers of those who follow."""
+        followers = list(self._followers)
+        waiting = sum([len(follower) for follower in followers])
+        dropped = self._dropped + sum([follower.dropped_in_all for follower in followers])
+        yield gauge("livespan_tail_followers", "Who follows what is recorded.", len(followers))
+        yield gauge("livespan_tail_queue_records", "What waits for them.", waiting)
+        yield counter("livespan_tail_dropped_records", "Records that a follower was too slow for.", dropped)
 
     def put(self, record: Record) -> None:
         """Hand a record to those who follow its run."""
@@ -111,6 +127,7 @@ class Tails:
                 yield follower.take()
         finally:
             self._followers.discard(follower)
+            self._dropped += follower.dropped_in_all
 
 
 def tailed(record: Record) -> TailedRecord:

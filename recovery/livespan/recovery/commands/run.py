@@ -54,7 +54,7 @@ def run(
       livespan run --id order-17 --max-restarts 3 -- python -m shop.agent --fast
 
     A crash is a signal or an exit code other than 0. It is not started again when its run is in doubt, has diverged,
-    is run by another process, is finished or cancelled: exit code 5 or 6, with what to do. It gives up, with exit code
+    is run by another process, or is cancelled: exit code 5 or 6, with what to do. It gives up, with exit code
     1, in a crash loop, and after --max-restarts; a run that gets on begins both counts anew.
 
     Signals pass through to the program; after SIGINT, SIGTERM or SIGHUP it is not started again, and the exit code is
