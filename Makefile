@@ -80,7 +80,7 @@ FORCE:
 mutants: setup ## take one protection away at a time: each must be caught by the kill tests
 	$(BIN)/python -m tests.crash.mutants
 
-torture: setup ## each fault twenty times and ten minutes of soak (45 minutes); writes tests/torture/results/
+torture: setup ## each fault twenty times and ten minutes of soak (an hour); writes tests/torture/results/
 	$(BIN)/python -m tests.torture
 
 lint: setup proto-check ## ruff, the layers, generated code

@@ -1,7 +1,8 @@
-"""`python -m tests.torture [--times N] [--soak-s S] [--seed N]`: everything, many times; writes results/DATE.json.
+"""`python -m tests.torture [--times N] [--soak-s S] [--seed N] [--only PART]...`: everything, many times; writes
+results/DATE.json, anew after each part.
 
-Exit code 1 where anything was lost, doubled, damaged or not reached as often as asked. It takes about three quarters of
-an hour. A part that breaks off is a problem of its own, and the others are played all the same.
+Exit code 1 where anything was lost, doubled, damaged or not reached as often as asked. It takes an hour. A part that
+breaks off is a problem of its own, and the others are played all the same.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.machine import commit, describe
 from tests.crash.stage import ROOT, TrialError
@@ -29,6 +30,7 @@ from tests.torture.points import POINTS
 from tests.torture.soak import faults_of, soak
 
 _RESULTS: Final = Path(__file__).with_name("results")
+_PARTS: Final = ("kills", "eio", "clock", "full-disk", "flips", "soak")
 _Part = tuple[dict[str, object], list[str]]
 """What is written of a part, and what was wrong."""
 
@@ -39,34 +41,47 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--soak-s", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--only", action="append", choices=_PARTS, help="these parts alone, beside what the day's file has of others"
+    )
     told = parser.parse_args(arguments)
-    times, seed = told.times, told.seed
-    parts: dict[str, Callable[[Path], _Part]] = {
-        "kills": lambda folder: _kills(folder, times, seed),
-        "eio": lambda folder: _bad_machine(folder, "eio", times, seed),
-        "clock": lambda folder: _bad_machine(folder, "clock", times, seed),
-        "full disk": lambda folder: _full_disk(folder, times, seed),
-        "flips": lambda folder: _flips(folder, times, seed),
-        "soak": lambda folder: _soak(folder, told.soak_s),
-    }
-    problems: list[str] = []
+    path = _RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if told.only and path.exists() else {}
+    played: dict[str, dict[str, Any]] = result.setdefault("parts", {})
+    _RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="torture-") as place:
-        result: dict[str, object] = {**describe(Path(place)), "commit": commit(ROOT), "times": times, "seed": seed}
-        for name, play in parts.items():
+        machine = describe(Path(place))
+        del machine["commit"]  # each part has its own
+        result |= machine
+        for name in told.only or _PARTS:
             began_s = time.monotonic()
             try:
-                result[name], found = play(Path(place) / name.replace(" ", "-"))
+                found, problems = _play(name, Path(place) / name, told.times, told.seed, told.soak_s)
             except (TrialError, subprocess.SubprocessError, OSError) as error:
-                found = [f"it broke off: {type(error).__name__}: {error}"]
-            problems += [f"{name}: {problem}" for problem in found]
-            took_s = result[f"{name} took_s"] = round(time.monotonic() - began_s)
-            print(f"{name}: {took_s} s, {len(found)} problems", file=sys.stderr, flush=True)
-    result["problems"] = problems
-    text = json.dumps(result, indent=2)
-    _RESULTS.mkdir(exist_ok=True)
-    (_RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json").write_text(text + "\n")
-    print(text)
-    return 1 if problems else 0
+                found, problems = {}, [f"it broke off: {type(error).__name__}: {error}"]
+            took_s = round(time.monotonic() - began_s)
+            how = {"commit": commit(ROOT), "times": told.times, "seed": told.seed, "took_s": took_s}
+            played[name] = {**found, **how, "problems": problems}
+            print(f"{name}: {took_s} s, {len(problems)} problems", file=sys.stderr, flush=True)
+            result["not played"] = [part for part in _PARTS if part not in played]
+            result["problems"] = [f"{part}: {each}" for part in played for each in played[part]["problems"]]
+            path.write_text(json.dumps(result, indent=2) + "\n")
+    print(path.read_text())
+    return 1 if result["problems"] else 0
+
+
+def _play(name: str, folder: Path, times: int, seed: int, soak_s: float) -> _Part:
+    match name:
+        case "kills":
+            return _kills(folder, times, seed)
+        case "full-disk":
+            return _full_disk(folder, times, seed)
+        case "flips":
+            return _flips(folder, times, seed)
+        case "soak":
+            return _soak(folder, soak_s)
+        case trouble:
+            return _bad_machine(folder, trouble, times, seed)
 
 
 def _kills(folder: Path, times: int, seed: int) -> _Part:
