@@ -113,7 +113,7 @@ def test_what_is_no_request_is_an_invalid_argument_that_says_so(live: LiveHome, 
 def test_without_room_it_is_later_in_both_forms(live: LiveHome, exporting: Exporting) -> None:
     live.serve(CollectorSettings(hot_bytes=1, publish_s=60, publish_records=1 << 30))
     hot = live.inside.collector._hot  # pyright: ignore[reportPrivateUsage]  # as above
-    live.inside.collector._intake._hot = cast("HotTier", _Full())  # pyright: ignore[reportPrivateUsage]  # as above
+    live.inside.collector._intake._hot = HotTier(0)  # pyright: ignore[reportPrivateUsage]  # as above
     code, trailers = exporting.refused(request(span()))
     live.inside.collector._intake._hot = hot  # pyright: ignore[reportPrivateUsage]  # as above
     assert code is grpc.StatusCode.UNAVAILABLE
@@ -122,10 +122,6 @@ def test_without_room_it_is_later_in_both_forms(live: LiveHome, exporting: Expor
     retry = RetryInfo()
     assert packed.details[0].Unpack(retry)
     assert (packed.code, retry.retry_delay.seconds) == (14, 1)
-
-
-class _Full:
-    full = True
 
 
 def test_a_collector_that_is_leaving_says_later(live: LiveHome, exporting: Exporting) -> None:

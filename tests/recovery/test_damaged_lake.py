@@ -30,7 +30,7 @@ def pay(cents: int) -> int:
 
 def fill(live: LiveHome) -> Path:
     """Publish a run into a file of its own, then two others of which one is not done; return the first's file."""
-    live.serve(CollectorSettings(publish_s=0.05))
+    live.serve(CollectorSettings(publish_s=60))  # its end publishes, once
     folder = live.home.lake / "nodes"
     with live.run("lost"):
         think(LONG)
