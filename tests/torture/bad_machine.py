@@ -40,7 +40,7 @@ def on_a_bad_machine(folder: Path, trouble: str, seed: int) -> KillReport:
             plan = RunPlan(f"bad-{number}", coin.choice(SHAPES), coin.randrange(1 << 30), kills)
             play_together(stage, [plan])
             plans.append(plan)
-        # The last publication may be what fails: then its records are in the log alone, and a sound life publishes them.
+        # The last publication may be what fails: its records are in the log alone then, until a sound life comes.
         stage.drain_to_the_end()
         stage.stop_collector()
         stage.shape = replace(shape, trouble="")
