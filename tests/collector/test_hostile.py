@@ -40,10 +40,8 @@ from livespan.proto.v1.livespan_pb2_grpc import QueryStub
 
 pytestmark = pytest.mark.outside
 
-MOST_RSS_BYTES = (768 + 512) * 1024 * 1024
-"""What the collector may come to, whatever is sent: a request of 64 MB costs several times that while it is read; and
-what DuckDB may take beside it (--sql-memory-mb) to sort 100,000 nodes that are shown.
-"""
+MOST_RSS_BYTES = 1024 * 1024 * 1024
+"""What the collector may come to, whatever is sent: a request of 64 MB costs several times that while it is read."""
 NOTHING: dict[str, list[list[object]]] = {"SELECT count(*) FROM records WHERE run_id = $run": [[0]]}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -55,7 +56,6 @@ _RUN: Final = """
 """
 _NODES: Final = """
     SELECT * FROM nodes WHERE project = $1 AND run_id = $2 AND generation = $3 AND kind <> 'attempt'
-    ORDER BY coalesce(started_seq, log_seq), log_seq
 """
 _STATES: Final = """
     SELECT node_id, arg_max(digest, log_seq) AS digest FROM checkpoints
@@ -167,21 +167,20 @@ def _nodes(reading: Reading, run: Row, *, is_held: bool) -> list[ShownNode]:
     which = [text_of(run, "project"), text_of(run, "run_id"), count_of(run, "generation")]
     digests = {text_of(row, "node_id"): text_of(row, "digest") for row in reading.rows(_STATES, which)}
     attempts = count_of(run, "attempts")
-    steps: list[Step] = []
-    shown: list[ShownNode] = []
+    found: list[tuple[int, int, Step, ShownNode]] = []
     for row in reading.each(_NODES, which):
         in_doubt = row["in_doubt"] is True and not is_held
-        steps.append(step_of(row))
-        shown.append(
-            node_from_row(
-                row,
-                state_digest=digests.get(text_of(row, "node_id"), ""),
-                in_doubt=in_doubt,
-                conflict=row["conflict"] is True,
-                reuse="IN DOUBT" if in_doubt else _reuse(row, attempts),
-            )
+        shown = node_from_row(
+            row,
+            state_digest=digests.get(text_of(row, "node_id"), ""),
+            in_doubt=in_doubt,
+            conflict=row["conflict"] is True,
+            reuse="IN DOUBT" if in_doubt else _reuse(row, attempts),
         )
-    return planted(steps, shown)
+        last = count_of(row, "log_seq")
+        found.append((count_of(row, "started_seq") or last, last, step_of(row), shown))
+    found.sort(key=itemgetter(0, 1))  # not by SQL, which would hold every column of every row for it
+    return planted([step for _, _, step, _ in found], [node for _, _, _, node in found])
 
 
 def _reuse(row: Row, newest_attempt: int) -> Reuse:
