@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from livespan.collector.listening import Guard, Listen
 from livespan.collector.notice_output import NoticeForm, send_notices
 from livespan.collector.notices import Notices
 from livespan.collector.options import home_option
+from livespan.collector.process_tuning import tune_at_end, tune_at_start, tune_when_recovered
 from livespan.collector.service_manager import ServiceManager
 from livespan.collector.settings import CollectorSettings
 from livespan.collector.settings_options import settings_options
@@ -132,8 +132,7 @@ def _relieve(home: Home) -> None:
 async def run_collector(collector: Collector, manager: ServiceManager | None = None) -> None:
     """Run a collector until SIGTERM or SIGINT, or until it is idle; a second signal ends it at once."""
     manager = manager or ServiceManager()
-    # An acknowledgement goes through four threads, and each turn of each waits this long while the publisher computes.
-    sys.setswitchinterval(0.00002)
+    tune_at_start()
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -145,9 +144,7 @@ async def run_collector(collector: Collector, manager: ServiceManager | None = N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
     await collector.start()
-    # The hot tier is tens of thousands of objects that stay: walking them for garbage would hold up effects that wait.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    tune_when_recovered()
     manager.ready(f"serving {collector.home.root}")
     try:
         await collector.serve(leave)
@@ -164,4 +161,4 @@ async def run_collector(collector: Collector, manager: ServiceManager | None = N
     if not published:
         print("livespan: left with records that are not published; the log has them", file=sys.stderr, flush=True)
         os._exit(0)  # a thread hangs in the disk, and would keep the process
-    gc.unfreeze()  # libraries count what is left at the very end
+    tune_at_end()
