@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import pytest
 from tests.livespan_home import Died, LiveHome, wait_until
+from tests.recovery.going_away import go_away_while_it_is_recorded
 from tests.recovery.test_service import FAR, SMALL, Holder, channel, refusal
 
 import livespan.instrumentation as ls
 from livespan.collector.cli import livespan, run_command
-from livespan.collector.log import Appended, Entry, FileLog
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import Cancelled, Conflict, NotFound, RunCancelled, RunStopped
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -119,20 +117,9 @@ def test_whoever_asks_and_goes_away_has_cancelled_all_the_same(
     holder = Holder(channel)
     assert holder.ask().epoch == 1
     wait_until(lambda: RecoveryStub(channel).Standing(pb.StandingRequest(run=holder.run)).HasField("holder"))
-    reached, goes_on, append = threading.Event(), threading.Event(), FileLog.append
-
-    def held_up(log: FileLog, entries: Sequence[Entry]) -> list[Appended]:
-        reached.set()
-        goes_on.wait(10)
-        return append(log, entries)
-
-    monkeypatch.setattr(FileLog, "append", held_up)
+    request = pb.CancelRequest(run=holder.run, by="a test")
     untyped: Any = RecoveryStub(channel).Cancel
-    asked = untyped.future(pb.CancelRequest(run=holder.run, by="a test"))
-    assert reached.wait(10)
-    asked.cancel()
-    time.sleep(0.2)  # the server hears of it
-    goes_on.set()
+    go_away_while_it_is_recorded(monkeypatch, channel, holder.run, lambda: untyped.future(request))
     wait_until(lambda: holder.ask().cancelled)
 
 

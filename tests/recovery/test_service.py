@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
 from tests.livespan_home import LiveHome, wait_until
+from tests.recovery.going_away import go_away_while_it_is_recorded
 
 import livespan.instrumentation as ls
 from livespan.collector.hot import HotTier
@@ -92,6 +94,24 @@ def test_a_stream_grants_renews_and_fences(live: LiveHome, channel: grpc.Channel
     assert (third.ask().epoch, Holder(channel).ask(epoch=2).epoch) == (2, 2)
     with pytest.raises(LeaseLost):
         Holder(channel).ask(epoch=1)
+
+
+def test_whoever_asks_for_a_run_and_goes_away_has_it_when_it_asks_again(
+    live: LiveHome, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.serve(SMALL)
+    run, me = pb.RunRef(project="p", run_id="r"), holder_message(ME, "here")
+    request = pb.HoldRequest(run=run, holder=me, token="the same")
+
+    def ask() -> Any:
+        return RecoveryStub(channel).Hold(iter([request]))
+
+    go_away_while_it_is_recorded(monkeypatch, channel, run, ask)
+    again = next(iter(ask()))
+    assert (again.epoch, again.attempt) == (1, 1)
+    history = live.inside.history("r", "p")
+    assert history is not None
+    assert history.last_attempt == 1
 
 
 def test_a_run_needs_a_name(live: LiveHome, channel: grpc.Channel) -> None:
@@ -268,7 +288,7 @@ def test_a_lease_that_could_not_be_given_back_is_given_back_when_asked_again_wit
     close = pb.CloseRequest(run=holder.run, epoch=1, stopped=stopped)
     stub = RecoveryStub(channel)
     with monkeypatch.context() as full:
-        full.setattr(HotTier, "size_bytes", property(lambda hot: hot.limit_bytes))
+        full.setattr(HotTier, "full_with", lambda _hot, _more: True)
         assert "full" in str(refusal(stub.Close, close))
     standing = pb.StandingRequest(run=holder.run)
     assert stub.Standing(standing, timeout=10).HasField("holder")

@@ -180,6 +180,11 @@ class RecoveryService(RecoveryServicer):
                 lease_s=self._leases.lease_s,
                 cancelled=lease.cancelled,
             )
+        # Both or neither, also where who asked goes away meanwhile: what is recorded as granted is held, so that the
+        # same question again finds it.
+        return await asyncio.shield(self._granted(request))
+
+    async def _granted(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         # One at a time for each run: what the record says must still be so when the lease is granted.
         async with self._turn(request.run):
             return await self._grant_new(request)
