@@ -11,7 +11,8 @@ from tests.collector.recorded import RunBuilder
 from tests.collector.stand import Stand, Writer, node
 
 from livespan.collector.arrow import read_parquet
-from livespan.collector.hot import HotTier
+from livespan.collector.hot import HotTier, LakeFiles
+from livespan.collector.lake.table import LakeFile
 from livespan.collector.log import FrameRef
 from livespan.collector.seen import Intervals
 from livespan.proto.otlp import Request
@@ -54,16 +55,28 @@ def test_a_span_without_a_writer_counts_once_by_what_it_says_wherever_it_stands(
 def test_it_is_full_at_its_bound_and_wants_to_be_published_before() -> None:
     hot, writer = HotTier(limit_bytes=40_000, publish_records=1000), Writer()
     hot.add(records_of(writer.started(node(1))), REF, 15_000)
-    assert not hot.full
+    assert not hot.full_with(0)
     assert not hot.wants_publish
     hot.add(records_of(writer.started(node(2)), first=2), REF, 15_000)
     assert hot.wants_publish
+    assert hot.full_with(10_000)
     hot.add(records_of(writer.started(node(3)), first=3), REF, 15_000)
-    assert hot.full
+    assert hot.full_with(0)
     held, _ = hot.take()
     hot.publish(hot.files(), held)
-    assert not hot.full
+    assert not hot.full_with(0)
     assert (hot.size_bytes, len(hot)) == (0, 0)
+
+
+def test_a_snapshot_has_the_files_of_its_own_instant(tmp_path: Path) -> None:
+    hot, writer = HotTier(), Writer()
+    hot.add(records_of(writer.started(node(1))), REF, 100)
+    before = hot.snapshot()
+    held, _ = hot.take()
+    hot.publish(LakeFiles(nodes=(LakeFile(tmp_path / "a.parquet", "r", "r"),)), held)
+    after = hot.snapshot()
+    told = [(len(each.hot), len(each.nodes), len(each.files.nodes)) for each in (before, after)]
+    assert told == [(1, 0, 0), (0, 1, 1)]
 
 
 def test_the_newest_record_of_a_node_is_settled_then_ended_then_started() -> None:

@@ -83,7 +83,8 @@ async def test_what_is_acknowledged_and_waits_to_be_indexed_counts_for_the_bound
     intake = Intake(committer, hot)
     for payload in payloads[:10]:
         intake.append_here(payload, None, lambda _outcome: None)
-    assert not hot.full
+    assert not hot.full_with(0)
+    assert intake.full
     with pytest.raises(Unavailable, match="full"):
         intake.append_here(payloads[10], None, lambda _outcome: None)
     await intake.indexed()

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.collector.stand import Stand, Writer, node
+from xxhash import xxh3_64_intdigest
 
+from livespan.collector.lake.seals import Sealed
+from livespan.collector.lake.sound import SoundFiles
+from livespan.collector.lake.table import LakeFile
 from livespan.proto.errors import Damaged
 
 RUNS = ("alpha", "mid", "omega")
@@ -132,3 +136,15 @@ def test_a_damaged_file_is_told_of_by_nobody_and_holds_up_no_run_that_it_lacks(t
     assert stand.history.run("shop", "mid") is not None  # put back: seen by its inode
     assert len(stand.publisher.snapshot().nodes) == 3
     stand.crash()
+
+
+def test_what_was_found_of_a_file_is_forgotten_with_the_file(tmp_path: Path) -> None:
+    found = SoundFiles()
+    sealed = Sealed(xxh3_64_intdigest(b"right"), ("r",))
+    files = [LakeFile(tmp_path / name, "r", "r", sealed=sealed) for name in ("a", "b")]
+    for file in files:
+        file.path.write_bytes(b"wrong")
+        assert not found.is_sound(file)
+    assert found.damaged(files) == [file.path for file in files]
+    found.keep(files[:1])
+    assert found.damaged(files) == [files[0].path]

@@ -102,7 +102,7 @@ class HotTier:
     """See the module. Thread-safe.
 
     Args:
-        limit_bytes: `full` from here on.
+        limit_bytes: `full_with` says so from here on.
         publish_records: `wants_publish` from this many new records on, and from half of the limit.
         warm_bytes: bound of the histories that are kept of published runs.
         faults: told of each step; a seam for tests.
@@ -134,11 +134,6 @@ class HotTier:
         """Told of each record that `add` has indexed, by its thread; must neither wait nor raise."""
 
     @property
-    def full(self) -> bool:
-        """Whether nothing more should be let in until a publication made room."""
-        return self._bytes >= self._limit_bytes
-
-    @property
     def pressed(self) -> bool:
         """Whether room is short enough to publish open nodes before their time."""
         return self._bytes >= self._limit_bytes * 3 // 4
@@ -162,6 +157,10 @@ class HotTier:
     def limit_bytes(self) -> int:
         """The bound of `size_bytes`."""
         return self._limit_bytes
+
+    def full_with(self, more_bytes: int) -> bool:
+        """Return whether nothing more should be let in until a publication made room, where so much is to come yet."""
+        return self._bytes + more_bytes >= self._limit_bytes
 
     def __len__(self) -> int:
         return self._records

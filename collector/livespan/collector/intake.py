@@ -86,6 +86,11 @@ class Intake:
         return len(self._to_index)
 
     @property
+    def full(self) -> bool:
+        """Whether there is no room until the next publication."""
+        return self._hot.full_with(self._unindexed_bytes)
+
+    @property
     def closed(self) -> bool:
         """Whether nothing is taken any more."""
         return self._closed
@@ -148,7 +153,7 @@ class Intake:
         if self._closed:
             self.counts.refusals.add(RefusalReason.LEAVING)
             raise Unavailable("the collector is leaving", hint="Try again; it may be started anew.")
-        if self._hot.size_bytes + self._unindexed_bytes >= self._hot.limit_bytes:
+        if self.full:
             self.counts.refusals.add(RefusalReason.HOT_TIER_FULL)
             raise Unavailable("the hot tier is full until the next publication", hint="Try again in a moment.")
 

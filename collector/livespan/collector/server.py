@@ -353,7 +353,7 @@ class Collector:
         from livespan.collector.probe_routes import probe_routes
 
         traces = trace_route(self._receiver, self._settings.max_message_bytes)
-        probes = probe_routes(lambda: reasons_not_ready(self._intake, self._hot, self._publisher))
+        probes = probe_routes(lambda: reasons_not_ready(self._intake, self._publisher))
         return [*probes, traces, *other_routes(), *self._context.routes]
 
     def _recycle(self, below: int, loop: asyncio.AbstractEventLoop) -> None:

@@ -16,16 +16,13 @@ from typing import Final
 from livespan.collector.arrow import ArrowTable, ParquetFile, arrow_table, create_parquet, joined
 from livespan.collector.disk import Disk
 from livespan.collector.lake.rows import Row, row_tables
-from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES
+from livespan.collector.lake.schema import CONTENT, CONTENT_COLUMNS, NODE_COLUMNS, NODES, WIDE_COLUMNS
 
 __all__ = ["ContentFile", "content_file", "nodes_file", "sync_new_file", "write_nodes"]
 
 _NODE_ROWS: Final = 4096
 _CONTENT_ROWS: Final = 256
 _PAGE_BYTES: Final = 4 * 1024 * 1024
-_WIDE: Final = frozenset(
-    {"input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"}
-)
 _EACH_ITS_OWN: Final = frozenset(
     {"node_id", "call_key", "call_digest", "idempotency_key", "checkpoint_id", "state_digest", "span_digest"}
     | {"started_at", "ended_at", "started_ns", "ended_ns", "latency_ms", "writer_seq", "log_seq", "started_seq"}
@@ -73,7 +70,7 @@ def nodes_file(path: Path, group_rows: int) -> ParquetFile:
     """Create a file of `nodes` whose row groups have at most so many rows; the caller closes and syncs it."""
     options = {
         **_ZSTD,
-        "use_dictionary": [name for name in NODE_COLUMNS if name not in _WIDE | _EACH_ITS_OWN],
+        "use_dictionary": [name for name in NODE_COLUMNS if name not in _EACH_ITS_OWN.union(WIDE_COLUMNS)],
         "write_statistics": list(_PRUNED_BY),
         "data_page_size": _NODE_PAGE_BYTES,
         "bloom_filter_options": {name: {"ndv": group_rows, "fpp": 0.01} for name in ("run_id", "node_id")},

@@ -17,7 +17,7 @@ import msgspec
 from livespan.collector.arrow import ArrowError, ArrowTable, arrow_table, joined
 from livespan.collector.lake.bare import REASON, bare_row
 from livespan.collector.lake.breather import no_pause
-from livespan.collector.lake.schema import NODE_COLUMNS, NODES
+from livespan.collector.lake.schema import NODE_COLUMNS, NODES, WIDE_COLUMNS
 from livespan.proto import attributes as names
 from livespan.proto.errors import LivespanError
 from livespan.proto.ids import ROOT_SCOPE, TraceId, scope_node_id
@@ -47,10 +47,7 @@ OUTPUT_NAMES: Final = (names.OUTPUT, names.TOOL_RESULT)
 _PART_ROWS: Final = 1024
 """As a dict a row takes three times the room; and while Arrow makes a column, no other thread of the process runs."""
 _PART_CHARACTERS: Final = 32 * 1024 * 1024
-_LONG: Final = (
-    *("input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata"),
-    *("name", "tags", "links"),
-)
+_LONG: Final = (*WIDE_COLUMNS, "name", "tags", "links")
 _INT64_MAX: Final = (1 << 63) - 1
 _MISFITS: Final = (ArrowError, TypeError, ValueError, OverflowError)
 """What Arrow says of a value that its column cannot hold."""

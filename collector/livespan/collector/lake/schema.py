@@ -14,7 +14,7 @@ from typing import Final
 
 from livespan.collector.arrow import arrow_schema
 
-__all__ = ["CONTENT", "CONTENT_COLUMNS", "FORMAT_VERSION", "NODES", "NODE_COLUMNS"]
+__all__ = ["CONTENT", "CONTENT_COLUMNS", "FORMAT_VERSION", "NODES", "NODE_COLUMNS", "WIDE_COLUMNS"]
 
 FORMAT_VERSION: Final = 1
 
@@ -107,6 +107,9 @@ CONTENT_COLUMNS: Final[dict[str, str]] = {
     "size_bytes": "int",
     "bytes": "bytes",
 }
+
+WIDE_COLUMNS: Final = ("input", "output", "error_message", "error_traceback", "error_value", "attributes", "metadata")
+"""Of `nodes`: text of any length, hardly ever the same twice."""
 
 NODES: Final = arrow_schema(NODE_COLUMNS)
 CONTENT: Final = arrow_schema(CONTENT_COLUMNS)
