@@ -68,6 +68,6 @@ def test_a_minute_of_500_nodes_a_second_with_kills_loses_nothing_and_memory_stay
 )
 def test_a_soak_that_went_wrong_in_one_way_is_told(fault: dict[str, Any]) -> None:
     memory = {"collector": 50.0, "drain": 20.0}
-    good = SoakReport(seconds=60, kills=5, nodes=30_000, early_mb=memory, late_mb=memory)
+    good = SoakReport(seconds=60, rate=500, kills=5, nodes=30_000, early_mb=memory, late_mb=memory)
     assert faults_of(good) == []
     assert len(faults_of(replace(good, **fault))) == 1
