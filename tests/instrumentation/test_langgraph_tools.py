@@ -359,3 +359,20 @@ def test_a_tool_left_by_the_frameworks_own_signal_is_not_in_doubt_when_that_ende
         of_tool(pay, use_async=use_async, n=1)
     with tape.life():
         assert of_tool(pay, use_async=use_async, n=1) == "paid"
+
+
+@both
+def test_the_text_of_a_message_may_be_given_to_a_tool_and_returned_by_it(use_async: bool) -> None:
+    @tool
+    def pay(words: str) -> str:
+        """Pay."""
+        RAN["pay"] += 1
+        return AIMessage(f"paid {words}").text
+
+    def program() -> Any:
+        return of_tool(pay, use_async=use_async, words=HumanMessage("4200 cents").text)
+
+    found, _ = lives_of(program)
+    assert found == ["paid 4200 cents"] * 2
+    assert type(found[0]) is type(found[1])
+    assert RAN["pay"] == 1

@@ -29,10 +29,11 @@ from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
 from livespan.instrumentation.frameworks.tool_sites import tool_site
 from livespan.proto.codec import decode, encode, register_codec
 
-__all__ = ["hold_sends", "recording_arun", "recording_run"]
+__all__ = ["hold_types", "recording_arun", "recording_run"]
 
 _Function: TypeAlias = Callable[..., Any]
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound=str)
 
 _BAD_ARGUMENTS: Final = (ValueError, TypeError, ToolException)
 """What reading arguments raises; pydantic's ValidationError is a ValueError."""
@@ -68,11 +69,14 @@ def recording_arun(original: _Function) -> _Function:
     return arun
 
 
-def hold_sends(send: type[_T]) -> None:
-    """Let `Send`, which a tool's Command may hold, be recorded; it is no class of a kind that is held by itself."""
+def hold_types(send: type[_T], text: type[_S]) -> None:
+    """Let `Send`, which a tool's Command may hold, and `TextAccessor`, which a message's `text` is, be recorded: they
+    are no classes of a kind that is held by itself.
+    """
     if send not in _held:
         register_codec(send, "langgraph.send", _send_to_json, lambda parts: send(*parts))
-        _held.add(send)
+        register_codec(text, "langchain.text", str, text)
+        _held.update((send, text))
 
 
 def _send_to_json(value: Any) -> object:

@@ -35,6 +35,7 @@ class LangGraphInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy 
         del kwargs
         # Here, so that this module can be imported where the framework is not installed.
         from langchain_core.language_models.chat_models import BaseChatModel
+        from langchain_core.messages.base import TextAccessor
         from langchain_core.tools import BaseTool
         from langgraph.pregel import Pregel, _runner  # pyright: ignore[reportMissingTypeStubs]  # no py.typed in the folder
         from langgraph.types import Send
@@ -44,7 +45,7 @@ class LangGraphInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy 
         from livespan.instrumentation.frameworks import langchain_tools as tools
         from livespan.instrumentation.frameworks import langgraph_scopes as scopes
 
-        tools.hold_sends(Send)
+        tools.hold_types(Send, TextAccessor)
         try:
             _hooks.replace(BaseChatModel, "_generate_with_cache", models.recording_generate)
             _hooks.replace(BaseChatModel, "_agenerate_with_cache", models.recording_agenerate)
