@@ -45,6 +45,14 @@ def shown(live: LiveHome, capsys: pytest.CaptureFixture[str], run_id: str) -> tu
     return told[0].split("\n\n")[0].splitlines()[3:], ending
 
 
+def ended_with(message: str) -> RunDetail:
+    ending = ShownEnding(how="failed", at="", name="E", message=message)
+    return RunDetail(
+        run_id="a\nb", project="p", session="", tags={}, status="failed", nodes=0, effects=0, in_doubt=0,
+        input_tokens=0, output_tokens=0, started_at=None, ended_at=None, attempts=1, ending=ending,
+    )  # fmt: skip
+
+
 def test_of_a_run_that_is_done_or_runs_nothing_is_said(shared: LiveHome, capsys: pytest.CaptureFixture[str]) -> None:
     with shared.run("well"):
         think("a")
@@ -123,10 +131,13 @@ def test_lives_that_record_nothing_new_are_told_as_a_crash_loop(
         assert any("a crash loop: the last 3 attempts" in line for line in lines) == (lives == 4)
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, 1), (3, 3), (9, 9), (10, 10), (500, 10)])
+def test_a_message_of_many_lines_keeps_them_up_to_a_bound(count: int, said: int) -> None:
+    message = "\n \n".join(f"line {number}" for number in range(count))
+    lines = list(ending_lines(ended_with(message)))
+    assert lines[0] == "attempt 1 failed with E: line 0"
+    assert lines[1:-1] == [f"  line {number}" for number in range(1, min(said, 9))] + ["  …"] * (said == 10)
+
+
 def test_nothing_that_was_recorded_reaches_the_terminal_as_it_is() -> None:
-    ending = ShownEnding(how="failed", at="2026-01-31T09:00:00+00:00", name="E", message="\x1b[2J\nx")
-    detail = RunDetail(
-        run_id="a\nb", project="p", session="", tags={}, status="failed", nodes=0, effects=0, in_doubt=0,
-        input_tokens=0, output_tokens=0, started_at=None, ended_at=None, attempts=1, ending=ending,
-    )  # fmt: skip
-    assert all(line.isprintable() for line in ending_lines(detail))
+    assert all(line.isprintable() for line in ending_lines(ended_with("\x1b[2J\nx\x07")))

@@ -19,6 +19,8 @@ from livespan.proto.node import RunStatus
 __all__ = ["ending_lines"]
 
 _IN_DOUBT: Final = "InDoubt"
+_MORE_LINES: Final = 8
+"""Of what a life ended with; `-o json` has all of it."""
 _LOOP: Final = 3
 """As many lives in a row without anything new are a loop; `livespan run` gives up by the same number."""
 
@@ -28,7 +30,11 @@ def ending_lines(run: RunDetail, flags: str = "") -> Iterator[str]:
     ending = run.ending
     if ending is None:
         return
-    yield printable(_what(run, ending))
+    first, *more = (line.strip() for line in _what(run, ending).splitlines() if not line.isspace())
+    yield printable(first)
+    yield from (f"  {printable(line)}" for line in more[:_MORE_LINES])
+    if len(more) > _MORE_LINES:
+        yield "  …"
     if ending.idle_attempts >= _LOOP:
         yield f"  a crash loop: the last {ending.idle_attempts} attempts have recorded nothing new"
     if run.status == RunStatus.CANCELLED or run.in_doubt:
