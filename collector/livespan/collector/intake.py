@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -105,16 +104,22 @@ class Intake:
         """Append a request that was parsed already."""
         count = self._admissible(request)
         future: asyncio.Future[Appended] = self._loop.create_future()
-        with self._counted():
+        try:
             self._committer.submit(payload, count, admit, partial(self._resolve, future, request, len(payload)))
+        except (Unavailable, Closed) as error:
+            self._count_unqueued(error)
+            raise
         return await future
 
     def append_here(self, payload: bytes, admit: Callable[[], None] | None, answer: Callable[[Outcome], None]) -> None:
         """Append a request on the calling thread, which is not the loop's; see context.AppendHere."""
         request = Request(payload)
         count = self._admissible(request)
-        with self._counted():
+        try:
             self._committer.commit(payload, count, admit, partial(self._count, request, len(payload)), answer)
+        except (Unavailable, Closed) as error:
+            self._count_unqueued(error)
+            raise
 
     async def indexed(self) -> None:
         """Return when all that was acknowledged before this call is in the hot tier."""
@@ -131,18 +136,6 @@ class Intake:
     def close(self) -> None:
         """Refuse what comes from now on."""
         self._closed = True
-
-    @contextmanager
-    def _counted(self) -> Generator[None]:
-        """Count what the committer refuses at once; the rest is counted by its outcome."""
-        try:
-            yield
-        except Unavailable:
-            self.counts.refusals.add(RefusalReason.QUEUE_FULL)
-            raise
-        except Closed:
-            self.counts.refusals.add(RefusalReason.LEAVING)
-            raise
 
     def admit(self) -> None:
         """Return where something may be appended now.
@@ -164,6 +157,11 @@ class Intake:
             raise InvalidInput("a request without spans has nothing to append")
         self.admit()
         return count
+
+    def _count_unqueued(self, error: Unavailable | Closed) -> None:
+        """Count what the committer refused at once; the rest is counted by its outcome."""
+        full = isinstance(error, Unavailable)
+        self.counts.refusals.add(RefusalReason.QUEUE_FULL if full else RefusalReason.LEAVING)
 
     def _resolve(self, future: asyncio.Future[Appended], request: Request, size_bytes: int, outcome: Outcome) -> None:
         if not future.cancelled():

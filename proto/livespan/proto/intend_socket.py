@@ -29,6 +29,8 @@ _LENGTH: Final = struct.Struct(">I")
 _GRANTED: Final = b"\0"
 _REFUSED: Final = b"\1"
 _CHUNK: Final = 256 * 1024
+_FIRST: Final = 16 * 1024
+"""Room that is had at once; of more, each message would take memory of the kernel's and give it back."""
 _UNIX: Final = "unix:"
 
 
@@ -49,7 +51,7 @@ def receive(connection: socket.socket) -> bytes | None:
         InvalidInput: it is longer than 64 MB, or more than one message was sent at once.
         OSError: the connection broke, or ended within a message.
     """
-    head = connection.recv(_CHUNK)
+    head = connection.recv(_FIRST)
     if not head:
         return None
     while len(head) < _LENGTH.size:

@@ -61,7 +61,7 @@ class Request:
         InvalidInput: the bytes are no such message, or hold far too many (acceptance.py).
     """
 
-    __slots__ = ("_known", "_made", "_message")
+    __slots__ = ("_count", "_known", "_made", "_message")
 
     def __init__(self, payload: bytes) -> None:
         check_size(payload)
@@ -72,13 +72,14 @@ class Request:
                 "the body is not an OTLP ExportTraceServiceRequest",
                 hint="Send protobuf as OTLP/gRPC or OTLP/HTTP define it.",
             ) from error
-        check_spans(self.count())
+        self._count = sum([len(scope.spans) for group in self._message.resource_spans for scope in group.scope_spans])
+        check_spans(self._count)
         self._known: Judgement | None = None
         self._made: list[Record] | None = None
 
     def count(self) -> int:
         """Return the number of spans, refused ones included."""
-        return sum(len(scope.spans) for group in self._message.resource_spans for scope in group.scope_spans)
+        return self._count
 
     def refusals(self) -> list[Refusal]:
         """Return the spans that cannot be stored, with the reason (acceptance.py)."""
