@@ -56,7 +56,8 @@ def recover(
     (values were never recorded). Each program is supervised as by `livespan run`, whose limits may be given here.
     Runs in doubt are skipped, with what to do. Programs write to stderr; stdout is the summary.
 
-    Exit code: 0 where all is recovered, or nothing was to do; else that of the runs that are not, 1 where they differ.
+    Exit code: 0 where all is recovered, or nothing was to do; else that of the runs that are not, 1 where they differ;
+    6 where damaged files of the lake may hold others.
     """
     if bool(runs) is every:
         raise InvalidInput("name runs, or say --all", subject="livespan recover", hint="livespan recover --all")
@@ -73,6 +74,8 @@ def recover(
         case OutputForm.TEXT:
             _print(results)
     codes = {result.exit_code for result in results} - {0}
+    if recovering.left_out:
+        codes.add(EXIT_CODES[ErrorKind.DAMAGED])
     return codes.pop() if len(codes) == 1 else (EXIT_CODES[ErrorKind.INTERNAL] if codes else 0)
 
 

@@ -63,6 +63,9 @@ class Recovering:
         jobs: how many run at once.
         say: told what people should know while it goes on.
         environment: what programs are given.
+
+    Attributes:
+        left_out: whether all that is interrupted was wanted, and damaged files of the lake may hold more of it.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Recovering:
         self._jobs = jobs
         self._say = say
         self._environment = environment
+        self.left_out = False
 
     def recover(self, wanted: Wanted) -> list[Recovered]:
         """Start what can be started and return what became of each, in the order in which they were listed.
@@ -114,6 +118,7 @@ class Recovering:
                 reply = RecoveryStub(channel).Interrupted(pb.InterruptedRequest(project=wanted.project))
                 stopped = reply.runs
                 if reply.damaged:
+                    self.left_out = not wanted.names
                     self._say(f"Runs in damaged files of the lake are left out. {damage_hint(reply.damaged)}")
                 if not wanted.names:
                     for run in stopped:
