@@ -1,4 +1,5 @@
-"""Programs on a bad machine: a disk that answers EIO now and then, wall time that is set a day back and forward.
+"""Programs beside a collector on a bad machine: its disk answers EIO now and then, its wall time is set a day back and
+forward. (Of an agent's disk there is the mapped spool alone, where EIO is a SIGBUS that nothing can catch.)
 
 A program that is refused (an effect whose start cannot be acknowledged, a run that cannot be opened) is started again,
 as its user would; the collector is killed once in each home, so that what a failing disk left behind is read back, too.
