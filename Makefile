@@ -114,7 +114,7 @@ $(PROTO_STAMP): Makefile
 	  'grpcio-tools==1.63.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
 	touch $(PROTO_STAMP)
 
-bench: setup ## figures side by side in one run; writes benchmarks/results/
+bench: setup ## figures side by side in one run; writes benchmarks/results/ and the README's table
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what the other verbs made

@@ -1,4 +1,5 @@
-"""`python -m benchmarks [--quick] [--only NAME]...`: measure, print, and write results/.
+"""`python -m benchmarks [--quick] [--only NAME]...`: measure, print, and write results/; a whole run puts its floors
+into the README, too.
 
 The exit code is 0 even where a floor is missed, which is said in the table and at its end; it is 1 where a group
 gave no figures.
@@ -16,7 +17,7 @@ import msgspec
 from benchmarks import machine
 from benchmarks.figure import Figure
 from benchmarks.groups import GROUPS
-from benchmarks.report import Results, shown, write
+from benchmarks.report import Results, shown, write, write_readme
 from benchmarks.stand import WORKING_FOLDER
 
 __all__ = ["main"]
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     if not chosen.dry:
         for file in write(results):
             print(f"wrote {file.parent.parent.name}/{file.parent.name}/{file.name}")
+        if not failures and not arguments:
+            write_readme(figures)
     missed = [figure for figure in figures if figure.missed]
     for figure in missed:
         print(f"MISSED: {figure.name}: {shown(figure.value)} {figure.unit}, floor {shown(figure.floor)}")
