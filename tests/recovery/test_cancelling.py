@@ -7,11 +7,11 @@ from typing import Any
 import grpc
 import pytest
 from tests.livespan_home import Died, LiveHome, wait_until
+from tests.recovery.command_line import command
 from tests.recovery.going_away import go_away_while_it_is_recorded
 from tests.recovery.test_service import FAR, SMALL, Holder, channel, refusal
 
 import livespan.instrumentation as ls
-from livespan.collector.cli import livespan, run_command
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import Cancelled, Conflict, NotFound, RunCancelled, RunStopped
 from livespan.proto.v1 import livespan_pb2 as pb
@@ -44,13 +44,6 @@ def nothing_ran() -> None:
 def cancel(channel: grpc.Channel, run_id: str, project: str = "default") -> pb.CancelReply:
     request = pb.CancelRequest(run=pb.RunRef(project=project, run_id=run_id), by="a test")
     return RecoveryStub(channel).Cancel(request, timeout=10)
-
-
-def command(live: LiveHome, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = run_command(livespan, [*words, "--home", str(live.home.root)])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def status(live: LiveHome, capsys: pytest.CaptureFixture[str], run_id: str) -> tuple[str, str]:

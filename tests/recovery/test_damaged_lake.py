@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.livespan_home import LiveHome
+from tests.recovery.command_line import command
 
 import livespan.instrumentation as ls
-from livespan.collector.cli import livespan, run_command
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import EXIT_CODES, ErrorKind
 
@@ -51,13 +51,6 @@ def flip(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 4
     path.write_bytes(data)
-
-
-def command(live: LiveHome, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = run_command(livespan, [*words, "--home", str(live.home.root)])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_commands_about_other_runs_work_and_lists_say_what_they_lack(
