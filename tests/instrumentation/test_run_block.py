@@ -70,6 +70,20 @@ def test_a_finished_run_can_be_refused(shared: LiveHome) -> None:
     assert ran == ["a"]
 
 
+def test_a_finished_run_starts_no_effect_that_its_record_lacks(shared: LiveHome) -> None:
+    with shared.run("beyond"):
+        charge(7)
+    for _ in range(2):
+        with pytest.raises(RunStopped) as stopped, shared.run("beyond"):
+            assert charge(7) == {"paid": 7}
+            charge(8)
+        assert isinstance(stopped.value.cause, Divergence)
+        assert "no TOOL charge with this input" in str(stopped.value)
+    with shared.run("beyond") as run:
+        assert (run.finished, charge(7)) == (True, {"paid": 7})
+    assert ran == [7]
+
+
 def test_a_finished_run_can_be_opened_anew(shared: LiveHome) -> None:
     for life in range(3):
         with shared.run("anew", if_finished="new") as run:
@@ -353,6 +367,7 @@ def test_a_collector_killed_in_the_middle_of_a_run_is_followed_by_one_that_keeps
         ({"id": "r", "tags": ["a"]}, "tags is"),
         ({"id": "a\nb"}, "control characters"),
         ({"id": "@last"}, "does not begin with @"),
+        ({"id": "r", "mask": "secrets:hide"}, "and no function"),
     ],
 )
 def test_a_run_of_anything_but_words_is_refused_before_it_is_opened(given: dict[str, object], said: str) -> None:

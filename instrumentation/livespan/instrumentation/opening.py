@@ -201,7 +201,8 @@ def _resumed(
 ) -> OpenRun:
     """Read the record of a run that is held, and stand where it ends."""
     history, replies = read_history(ties.client().open(run, grant.epoch))
-    core = Core(trace_id(run.project, run.run_id, run.generation), history, run_id=run.run_id)
+    trace = trace_id(run.project, run.run_id, run.generation)
+    core = Core(trace, history, run_id=run.run_id, finished=grant.finished)
     resource = life_resource(
         project=run.project,
         run_id=run.run_id,

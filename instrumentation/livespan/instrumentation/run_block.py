@@ -241,6 +241,10 @@ def run(
         )
     run_id = id if id is not None else settings.run_id or f"auto-{random_hex(6)}"
     _refuse_others_than_words(id=run_id, session=session, user=user, tags=tags)
+    if mask is not None and not callable(mask):
+        raise InvalidInput(
+            f"mask is {mask!r}, and no function", subject=f"run {run_id}", hint="Give a function: mask(text, where)."
+        )
     if not run_id or len(run_id) > 512 or any(ord(letter) < 32 for letter in run_id):
         raise InvalidInput("a run id is 1 to 512 characters, none of them control characters", subject=repr(run_id))
     if run_id.startswith("@"):

@@ -35,7 +35,7 @@ from livespan.instrumentation.core.history import History, Recorded, Settlement,
 from livespan.instrumentation.core.origin import mark
 from livespan.instrumentation.core.place import UP_TO, Place
 from livespan.instrumentation.core.scope import Scope
-from livespan.instrumentation.core.stops import EffectInDoubt, ProgramChanged
+from livespan.instrumentation.core.stops import BeyondTheEnd, EffectInDoubt, ProgramChanged
 from livespan.proto.errors import Stop
 from livespan.proto.ids import CallKey, NodeId, TraceId, call_key, idempotency_key, node_id
 
@@ -111,12 +111,16 @@ class Core:
         trace: of the run.
         history: what earlier lives recorded.
         run_id: for messages alone.
+        finished: an earlier life has ended the run well, so its record has all of its effects.
     """
 
-    __slots__ = ("_calls", "_claims", "_stops", "history", "root", "run_id", "trace")
+    __slots__ = ("_calls", "_claims", "_finished", "_stops", "history", "root", "run_id", "trace")
 
-    def __init__(self, trace: TraceId, history: History | None = None, *, run_id: str = "") -> None:
+    def __init__(
+        self, trace: TraceId, history: History | None = None, *, run_id: str = "", finished: bool = False
+    ) -> None:
         self.trace = trace
+        self._finished = finished
         self.history = history if history is not None else History()
         self.run_id = run_id
         self._calls = self.history.calls
@@ -150,6 +154,8 @@ class Core:
         if recorded is None:
             if scope.left:
                 self._check_left(scope, call, call_id)
+            if self._finished and call.effect:
+                raise self.stop(BeyondTheEnd(scope.path, call, run_id=self.run_id))
             return self._live(scope, call, key, call_id, occurrence, None)
         claims.claim(recorded)
         verdict = self.history.verdict(recorded, effect=call.effect)

@@ -10,7 +10,7 @@ from livespan.instrumentation.core.call import Call
 from livespan.instrumentation.core.history import Recorded, Settlement
 from livespan.proto.errors import Divergence, InDoubt
 
-__all__ = ["EffectInDoubt", "ProgramChanged"]
+__all__ = ["BeyondTheEnd", "EffectInDoubt", "ProgramChanged"]
 
 
 class ProgramChanged(Divergence):
@@ -39,6 +39,20 @@ class ProgramChanged(Divergence):
         self.recorded = recorded
         self.call = call
         self.scope = scope
+
+
+class BeyondTheEnd(Divergence):
+    """The run is finished, and the program asks for an effect that its record does not hold.
+
+    Reads may have been lost where the spool was full; of an effect the record always knows.
+    """
+
+    def __init__(self, scope: str, call: Call, *, run_id: str) -> None:
+        super().__init__(
+            f"the run is finished, and its record holds no {call.kind} {call.name} with this input in {scope}",
+            subject=run_id,
+            hint='Start a run of another id, or run(ID, if_finished="new") to begin this one anew.',
+        )
 
 
 class EffectInDoubt(InDoubt):

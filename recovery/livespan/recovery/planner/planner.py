@@ -149,7 +149,7 @@ def _hold(run: RunHistory, hold: RunHold) -> str:
             "now; this is what would be done if it died at this moment."
         )
     if run.finished:
-        return "The run is finished: a program that opens it again is answered from the record and starts nothing."
+        return "The run is finished: a program that opens it again is answered from the record and starts no effect."
     if hold is RunHold.CANCELLED:
         return "The run was cancelled: it is not resumed, and this is only what its record would answer."
     if run.root_ends and run.root_ends[-1].attempt == run.last_attempt:
