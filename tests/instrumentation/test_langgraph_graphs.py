@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph import graph as graphs
 from langgraph import prebuilt
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Send
 from tests.instrumentation.fake_session import Killed, Tape
 from tests.instrumentation.langgraph_agents import (
@@ -27,7 +28,7 @@ from tests.instrumentation.langgraph_agents import (
 from livespan.instrumentation.decorators import tool as recorded_tool
 from livespan.instrumentation.frameworks import instrument, uninstrument
 from livespan.proto import attributes as names
-from livespan.proto.errors import InDoubt, RunStopped
+from livespan.proto.errors import Divergence, InDoubt, RunStopped
 from livespan.proto.node import NodeType
 from livespan.replay.testing import Conversation, ModelServer, Reply, ToolCall, plain_script
 
@@ -325,3 +326,45 @@ def test_parallel_nodes_are_told_apart_whichever_is_first(use_async: bool) -> No
         tape = agree(program, server, "agent")
     around = "/~Pregel.ainvoke.0" if use_async else ""
     assert tape.scopes(NodeType.PROMPT) == [f"{around}/LangGraph.0/{name}@1.0" for name in "amz"]
+
+
+def shipping(saver: InMemorySaver, *, killed_in: str = "") -> Any:
+    """Return a graph that ships two parcels, one a step, and keeps its state in a saver."""
+
+    def ship_one(parcel: str) -> Callable[[State], Any]:
+        def node(state: State) -> Any:
+            del state
+            shipped = ship.invoke({"parcel": parcel})
+            if parcel == killed_in:
+                raise Killed
+            return {"out": [shipped]}
+
+        return node
+
+    graph = StateGraph(State)
+    graph.add_sequence([("first", ship_one("a")), ("second", ship_one("b"))])
+    graph.add_edge(graphs.START, "first")
+    return graph.compile(checkpointer=saver)
+
+
+@both
+@pytest.mark.parametrize("killed_in", ["", "a", "b"])
+def test_a_graph_whose_saver_went_on_without_the_record_starts_nothing(use_async: bool, killed_in: str) -> None:
+    saver, tape = InMemorySaver(), Tape()
+
+    def live(thread: str, killed: str) -> list[str]:
+        config = {"configurable": {"thread_id": thread}, "durability": "sync"}
+        graph = shipping(saver, killed_in=killed)
+        value: dict[str, Any] = {"out": [], "n": 0}
+        found = asyncio.run(graph.ainvoke(value, config)) if use_async else graph.invoke(value, config)
+        return list(found["out"])
+
+    with suppress(Killed), tape.life():
+        live("outlives the life", killed_in)
+    done = RAN.copy()
+    with pytest.raises(Divergence, match="where its saver stands"), tape.life():
+        live("outlives the life", "")
+    assert done == RAN
+    with tape.life():
+        assert live("of this life", "") == ["a is shipped as 1", "b is shipped as 2"]
+    assert (RAN["ship a"], RAN["ship b"]) == (1, 1)

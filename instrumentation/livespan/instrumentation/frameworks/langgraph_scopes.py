@@ -9,24 +9,31 @@
 LangGraph's own metadata is not enough: two inner graphs that run at the same time have equal steps and paths in it.
 So the graph's scope travels in the config, under a key that reaches no metadata and no checkpoint, and a task's scope
 is its child whatever thread or task it runs in.
+
+A saver that outlives the process has a resumed graph begin at a later step than the record does. Its tasks would have
+other names, and nothing that was done before would be found: such a graph is stopped before it starts anything.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from livespan.instrumentation.branches import entered
 from livespan.instrumentation.core import Scope
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.session import Session
+from livespan.proto.errors import Divergence
 
 __all__ = ["calling_scope", "scoped_astream", "scoped_atask", "scoped_stream", "scoped_task"]
 
 _Function: TypeAlias = Callable[..., Any]
 
 _GRAPH: Final = "__livespan_graph"
+_STEP: Final = re.compile(r"[^/]*@(\d+)")
 _SAME: Final = (
     "~BaseChatModel._agenerate_with_cache.",
     "~RunnableCallable.ainvoke.",
@@ -116,6 +123,14 @@ def scoped_atask(original: _Function) -> _Function:
     return arun_with_retry
 
 
+@dataclass(slots=True)
+class _Graph:
+    """One run of a graph: its scope, and whether a task of it has begun."""
+
+    scope: Scope
+    begun: bool = False
+
+
 def _enter(graph: Any) -> tuple[Session, Scope]:
     session, around = calling_scope()
     return session, session.enter(around, str(graph.get_name()))
@@ -123,7 +138,7 @@ def _enter(graph: Any) -> tuple[Session, Scope]:
 
 def _carrying(config: Any, scope: Scope) -> dict[str, Any]:
     carried: dict[str, Any] = dict(config or {})
-    carried["configurable"] = {**(carried.get("configurable") or {}), _GRAPH: scope}
+    carried["configurable"] = {**(carried.get("configurable") or {}), _GRAPH: _Graph(scope)}
     return carried
 
 
@@ -154,12 +169,32 @@ def _enter_task(task: Any) -> tuple[Session, Scope] | None:
     """Enter a task's scope; None where the graph was started by a way that is not hooked."""
     config = task.config
     graph = config.get("configurable", {}).get(_GRAPH)
-    if not isinstance(graph, Scope):
+    if not isinstance(graph, _Graph):
         return None
     step = config.get("metadata", {}).get("langgraph_step", "")
-    with entered(graph):
+    with entered(graph.scope):
         session, _ = active()
-    return session, session.enter(graph, f"{task.name}@{step}{_place(task.path[:3])}")
+    if not graph.begun:
+        _refuse_later_beginning(session, graph.scope, step)
+        graph.begun = True
+    return session, session.enter(graph.scope, f"{task.name}@{step}{_place(task.path[:3])}")
+
+
+def _refuse_later_beginning(session: Session, scope: Scope, step: object) -> None:
+    """Stop the run where a graph begins behind what is recorded of it."""
+    below = scope.path + "/"
+    paths = [one.scope for one in session.core.history.calls.values() if one.scope.startswith(below)]
+    steps = [int(found[1]) for path in paths if (found := _STEP.match(path[len(below) :])) is not None]
+    if isinstance(step, int) and steps and step > min(steps):
+        raise session.core.stop(
+            Divergence(
+                f"the graph goes on from step {step}, where its saver stands, and the record of {scope.path} begins "
+                f"with step {min(steps)}",
+                subject=session.core.run_id,
+                hint='Give it a thread of this life alone, "thread_id": f"{r.id}-{r.attempt}": the record answers what '
+                "was done. What another process is to go on with (an approval, a further turn) is a run of its own.",
+            )
+        )
 
 
 def _place(path: tuple[Any, ...]) -> str:
