@@ -43,6 +43,18 @@ def test_on_a_terminal_elastic_columns_are_cut_and_no_others() -> None:
     assert width(line) <= 30
 
 
+@pytest.mark.parametrize("limit", [30, 12, None])
+def test_a_column_that_wraps_keeps_all_of_its_text(limit: int | None) -> None:
+    columns = [Column("NODE"), Column("WHY", elastic=True, wraps=True)]
+    why = "Its recorded result answers: it is not run again."
+    lines = list(table_lines(columns, [[Cell("a"), Cell(why)], [Cell("b"), Cell("")]], limit))
+    assert lines[0].split() == ["NODE", "WHY"]
+    assert lines[-1] == "b"
+    assert (lines[1][:6], " ".join(line[6:].strip() for line in lines[1:-1])) == ("a     ", why)
+    assert all(line.startswith("      ") for line in lines[2:-1])
+    assert limit is None or max(map(width, lines)) <= max(limit, 6 + 8)
+
+
 def test_in_a_pipe_nothing_is_cut() -> None:
     text = "x" * 500
     assert text in list(table_lines(COLUMNS_, [[Cell(text), Cell("1"), Cell("")]]))[1]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from tests.livespan_home import Died, LiveHome
@@ -366,6 +367,17 @@ def test_what_a_probe_finds_must_be_recordable(shared: LiveHome) -> None:
     told = lives(shared, "probe finds", *[charge] * 2)[1]
     assert isinstance(told, (Unrecordable, RunStopped)), told
     assert ran == ["charge"]
+
+
+@pytest.mark.parametrize("decorator", [ls.tool, ls.step])
+def test_a_name_in_the_place_of_the_function_is_refused(decorator: Any) -> None:
+    with pytest.raises(InvalidInput, match="name="):
+        decorator("charge")
+
+
+def test_a_read_that_says_what_to_do_in_doubt_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(InvalidInput, match="never in doubt"):
+        ls.tool(effect=False, in_doubt="retry")
 
 
 def test_the_environment_says_what_tools_say_not_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

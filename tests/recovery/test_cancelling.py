@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.collector.golden_lake import foreign
 from tests.livespan_home import Died, LiveHome, wait_until
 from tests.recovery.command_line import command
 from tests.recovery.going_away import go_away_while_it_is_recorded
@@ -14,6 +15,7 @@ from tests.recovery.test_service import FAR, SMALL, Holder, channel, refusal
 import livespan.instrumentation as ls
 from livespan.collector.settings import CollectorSettings
 from livespan.proto.errors import Cancelled, Conflict, NotFound, RunCancelled, RunStopped
+from livespan.proto.span import export_request
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
 
@@ -144,6 +146,9 @@ def test_a_run_that_is_done_cannot_be_cancelled_and_one_that_is_not_there_is_not
     assert isinstance(refusal(stub.Cancel, done), Conflict)
     none = pb.CancelRequest(run=pb.RunRef(project="default", run_id="none"))
     assert isinstance(refusal(stub.Cancel, none), NotFound)
+    live.inside.call(live.inside.context.append(export_request([foreign()])))
+    theirs = pb.CancelRequest(run=pb.RunRef(project="shop", run_id="theirs"))
+    assert "Livespan does not run" in str(refusal(stub.Cancel, theirs))
     with live.run("done") as run:
         assert (think("a"), run.reused) == ("a", 1)
 
@@ -204,9 +209,11 @@ def test_the_command_says_what_follows(live: LiveHome, capsys: pytest.CaptureFix
     code, out, err = command(live, capsys, "cancel", "order-17")
     assert (code, out) == (0, "")
     assert "order-17 is cancelled" in err
-    code, out, _ = command(live, capsys, "cancel", "order", "-o", "json")
+    code, out, err = command(live, capsys, "cancel", "order")
+    assert (code, "order-17 that you mean" in err) == (2, True)
+    code, out, _ = command(live, capsys, "cancel", "@last", "-o", "json")
     assert json.loads(out) == {"run_id": "order-17", "project": "default", "cancelled": True, "held": False}
-    _, line, _ = command(live, capsys, "cancel", "order", "-o", "jsonl")
+    _, line, _ = command(live, capsys, "cancel", "order-17", "-o", "jsonl")
     assert (json.loads(line), line.count("\n")) == (json.loads(out), 1)
     assert status(live, capsys, "order-17") == ("cancelled", "cancelled")
     assert command(live, capsys, "cancel", "none")[0] == 3

@@ -54,13 +54,14 @@ def open_query(where: Where) -> Generator[QueryStub]:
         yield QueryStub(channel)
 
 
-def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
-    """Return the run that `text` names: an id, a unique prefix of one, or `@last` for the newest.
+def find_run(query: QueryStub, text: str, project: str = "", *, whole: bool = False) -> pb.RunRef:
+    """Return the run that `text` names: an id, `@last` for the newest, or, unless it must be `whole`, a unique prefix.
 
     Raises:
         NotFound: no run is named so.
         Damaged: none is, and what is left of the lake does not have all.
-        InvalidInput: nothing is named, or the prefix, or the id in several projects, names more than one.
+        InvalidInput: nothing is named, or the prefix, or the id in several projects, names more than one; or it is a
+            prefix where it must be whole.
     """
     if not text:
         raise InvalidInput("no run is named", hint="Give an id, the unique beginning of one, or @last.")
@@ -86,6 +87,12 @@ def find_run(query: QueryStub, text: str, project: str = "") -> pb.RunRef:
     if len(found) > 1:
         raise InvalidInput(
             f"{len(found)} runs are named so: {_candidates(found)}", subject=f"run {text}", hint=_which(found)
+        )
+    if whole and text not in (LAST, found[0].run_id):
+        raise InvalidInput(
+            "this cannot be taken back, so it takes the whole id",
+            subject=f"run {text}",
+            hint=f"Is it {found[0].run_id} that you mean?",
         )
     return pb.RunRef(project=found[0].project, run_id=found[0].run_id)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,13 @@ class Column:
         title: its heading; "" in all columns means a table without a heading.
         right: numbers stand to the right.
         elastic: on a terminal that is too narrow, this column is cut before others.
+        wraps: an elastic column, the last, whose text goes on below instead of being cut.
     """
 
     title: str
     right: bool = False
     elastic: bool = False
+    wraps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,13 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], limit
     if limit is not None:
         _shrink(widths, columns, limit)
     for row in cells:
-        last = max((index for index, cell in enumerate(row) if cell.text), default=-1)
-        parts = [
-            _laid_out(cell, widths[index], right=columns[index].right, pad=index < last)
-            for index, cell in enumerate(row[: last + 1])
-        ]
-        yield _GAP.join(parts)
+        for line in _wrapped(row, widths[-1]) if columns[-1].wraps else (row,):
+            last = max((index for index, cell in enumerate(line) if cell.text), default=-1)
+            parts = [
+                _laid_out(cell, widths[index], right=columns[index].right, pad=index < last)
+                for index, cell in enumerate(line[: last + 1])
+            ]
+            yield _GAP.join(parts)
 
 
 def print_json(value: object) -> None:
@@ -182,6 +186,14 @@ def moment(at: str | None) -> str:
 def count(number: int, noun: str = "", plural: str = "") -> str:
     """Return a number with separators, and its noun: `1,204`, `1 node`, `12 nodes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}" if noun else f"{number:,}"
+
+
+def _wrapped(row: Sequence[Cell], columns: int) -> Iterable[Sequence[Cell]]:
+    """Yield a row as several whose last cells together have all of its text."""
+    *others, last = row
+    for text in textwrap.wrap(last.text, columns) or [""]:
+        yield [*others, Cell(text, last.style)]
+        others = [Cell("")] * len(others)
 
 
 def _shrink(widths: list[int], columns: Sequence[Column], limit: int) -> None:

@@ -121,8 +121,8 @@ def answer(recorded: Recorded, codec: Codec, fetch: Callable[[NodeId, str], byte
         raise Unrecordable(
             "the result of this call was masked, or could not be recorded, when it was made",
             subject=recorded.name,
-            hint="Return values that a codec holds, or register one with register_codec; a call that says "
-            "mask_output=True cannot be gone past on resume.",
+            hint="This run cannot go past it. Return values that a codec holds (register_codec teaches one), or leave "
+            "mask_output=True away, and begin anew: with another run id.",
         )
     if not recorded.answered:
         raise _recorded_error(recorded)

@@ -89,7 +89,15 @@ def tool(
         mask_output: its result is shown to the run's mask; a resume cannot go past what the mask changed.
     """
 
+    if not effect and in_doubt is not None:
+        raise InvalidInput(
+            "effect=False is a read, which is never in doubt, so in_doubt= says nothing of it",
+            subject=f"tool {name}".strip(),
+            hint="Leave one of them away.",
+        )
+
     def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        _refuse_other_than_functions(wrapped, "tool")
         if scope:
             _refuse_policies(name or wrapped.__name__, retry, timeout_s, mask_output)
             return _scoped(wrapped, name or wrapped.__name__)
@@ -140,6 +148,7 @@ def step(
     kind = NodeType(type)
 
     def decorate(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        _refuse_other_than_functions(wrapped, "step")
         if kind is NodeType.BRANCH:
             _refuse_policies(name or wrapped.__name__, retry, timeout_s, mask_output)
             return _scoped(wrapped, name or wrapped.__name__)
@@ -210,6 +219,13 @@ class _Declared:
     retry: RetrySetting | None
     timeout_s: float | None
     mask_output: bool
+
+
+def _refuse_other_than_functions(given: object, decorator: str) -> None:
+    if not callable(given):
+        raise InvalidInput(
+            f"{given!r} is no function", subject=decorator, hint=f'A name is said as @ls.{decorator}(name="...").'
+        )
 
 
 def _refuse_policies(name: str, *policies: object) -> None:

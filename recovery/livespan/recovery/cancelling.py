@@ -29,8 +29,14 @@ def cancel_request(run: RunHistory, by: str, now_ns: int) -> bytes:
         by: who says so.
 
     Raises:
-        Conflict: the run is done.
+        Conflict: the run is done, or no program of ours runs it.
     """
+    if not run.attempts:
+        raise Conflict(
+            "its spans came from a program that Livespan does not run, and cannot stop",
+            subject=f"run {run.run_id}",
+            hint="End the program itself.",
+        )
     if run.finished:
         raise Conflict(
             "the run is done, so nothing of it is left to be cancelled",

@@ -171,7 +171,7 @@ class RecoveryService(RecoveryServicer):
 
     async def _grant(self, request: pb.HoldRequest) -> tuple[Lease, pb.HoldReply]:
         if not request.run.run_id or not request.run.project:
-            raise InvalidInput("a run needs a project and an id", hint="Give both in HoldRequest.run.")
+            raise InvalidInput("a run needs a project and an id", hint='Give both: run("order-17", project="shop").')
         if request.epoch:
             lease = self._leases.renew(_trace(request.run), request.epoch)
             return lease, pb.HoldReply(

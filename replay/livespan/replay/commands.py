@@ -98,6 +98,4 @@ def _check_installed(*, langgraph: bool) -> None:
     needed = (*_NEEDED, *(_NEEDED_BY_LANGGRAPH if langgraph else ()))
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise CollectorMissing(
-            f"not installed: {', '.join(missing)}", subject="livespan demo", hint="pip install 'livespan[demo]'"
-        )
+        raise CollectorMissing(f"not installed: {', '.join(missing)}", hint="pip install 'livespan[demo]'")

@@ -82,7 +82,8 @@ def list_runs(
 ) -> None:
     """List runs, newest first.
 
-    In doubt counts effects (a card charged, a mail sent) that were started and whose outcome is not known.
+    A number behind the status counts effects (a card charged, a mail sent) that are in doubt: started, and their
+    outcome is not known. A run that is done may have some, where its program went on past them.
 
     Exit code 6 where a file of the lake is damaged: what it holds is left out, and the file is named.
     """

@@ -17,7 +17,7 @@ __all__ = ["cancel"]
 @output_option
 @where_options
 def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:
-    """Say that RUN shall start nothing any more: an id, the unique beginning of one, or @last.
+    """Say that RUN shall start nothing any more: a whole id, or @last.
 
     A process that runs it gets no permission for another effect from now on, and is stopped at its next step once it
     has renewed its lease, which takes five seconds at most. What is under way then is not interrupted: it ends, and its
@@ -33,7 +33,7 @@ def cancel(where: Where, output: OutputForm, run: str, project: str) -> None:
     from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
 
     with open_target(where) as channel:
-        ref = find_run(QueryStub(channel), run, project)
+        ref = find_run(QueryStub(channel), run, project, whole=True)
         answer = RecoveryStub(channel).Cancel(CancelRequest(run=ref, by=f"cancel by {getpass.getuser()}"))
     if output is OutputForm.TEXT:
         note(f"{ref.run_id} is cancelled: it starts no effect any more, and cannot be resumed.")

@@ -59,7 +59,7 @@ def print_plan(plan: Plan, shown: ShownRun, flags: str) -> None:
         click.echo("What the last life did at its end may be missing here: it was not sent before that life ended.")
     click.echo()
     _print_branches(plan)
-    columns = (Column("NODE", elastic=True), Column("WILL"), Column("WHY", elastic=True))
+    columns = (Column("NODE", elastic=True), Column("WILL"), Column("WHY", elastic=True, wraps=True))
     rows = [_row(node, guides, decisions.pop(node.node_id, None)) for node, guides in walk_tree(shown.nodes)]
     rows += [_bare_row(node) for node in decisions.values()]
     print_table(columns, rows)

@@ -60,7 +60,7 @@ def recover(
     6 where damaged files of the lake may hold others.
     """
     if bool(runs) is every:
-        raise InvalidInput("name runs, or say --all", subject="livespan recover", hint="livespan recover --all")
+        raise InvalidInput("name runs, or say --all", hint="livespan recover --all")
     with Children() as children:
         from livespan.recovery.supervision.recovering import Recovering, Wanted
 

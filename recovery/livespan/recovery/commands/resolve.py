@@ -41,8 +41,7 @@ def resolve(
     if (done is None) is not not_done:
         raise InvalidInput(
             "say either --done JSON or --not-done",
-            subject="livespan resolve",
-            hint="Without looking it up, say neither.",
+            hint="Ask the provider first: `livespan runs show` has the key under which it may know the effect.",
         )
     with open_target(where) as channel:
         ref = find_run(QueryStub(channel), run, project)
