@@ -125,7 +125,7 @@ class History:
         gaps: paths of the scopes in which calls ran unrecorded.
     """
 
-    __slots__ = ("_again", "_more", "_windows", "calls", "gaps")
+    __slots__ = ("__weakref__", "_again", "_more", "_windows", "calls", "gaps")
 
     def __init__(
         self,

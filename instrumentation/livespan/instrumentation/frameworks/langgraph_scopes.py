@@ -21,9 +21,10 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from livespan.instrumentation.branches import entered
-from livespan.instrumentation.core import Scope
+from livespan.instrumentation.core import History, Scope
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.session import Session
 from livespan.proto.errors import Divergence
@@ -33,7 +34,8 @@ __all__ = ["calling_scope", "scoped_astream", "scoped_atask", "scoped_stream", "
 _Function: TypeAlias = Callable[..., Any]
 
 _GRAPH: Final = "__livespan_graph"
-_STEP: Final = re.compile(r"[^/]*@(\d+)")
+_STEP: Final = re.compile(r"@(\d+)(?:\[.*\])?\.\d+$")
+_FIRST_STEPS: Final[WeakKeyDictionary[History, dict[str, int]]] = WeakKeyDictionary()
 _SAME: Final = (
     "~BaseChatModel._agenerate_with_cache.",
     "~RunnableCallable.ainvoke.",
@@ -182,19 +184,32 @@ def _enter_task(task: Any) -> tuple[Session, Scope] | None:
 
 def _refuse_later_beginning(session: Session, scope: Scope, step: object) -> None:
     """Stop the run where a graph begins behind what is recorded of it."""
-    below = scope.path + "/"
-    paths = [one.scope for one in session.core.history.calls.values() if one.scope.startswith(below)]
-    steps = [int(found[1]) for path in paths if (found := _STEP.match(path[len(below) :])) is not None]
-    if isinstance(step, int) and steps and step > min(steps):
+    first = _first_steps(session.core.history).get(scope.path)
+    if isinstance(step, int) and first is not None and step > first:
         raise session.core.stop(
             Divergence(
                 f"the graph goes on from step {step}, where its saver stands, and the record of {scope.path} begins "
-                f"with step {min(steps)}",
+                f"with step {first}",
                 subject=session.core.run_id,
                 hint='Give it a thread of this life alone, "thread_id": f"{r.id}-{r.attempt}": the record answers what '
                 "was done. What another process is to go on with (an approval, a further turn) is a run of its own.",
             )
         )
+
+
+def _first_steps(history: History) -> dict[str, int]:
+    """Return, by a graph's path, the first step of it that has a recorded call; read once for each life."""
+    found = _FIRST_STEPS.get(history)
+    if found is None:
+        found = _FIRST_STEPS[history] = {}
+        for path in {recorded.scope for recorded in history.calls.values()}:
+            graph = ""
+            for segment in path[1:].split("/"):
+                step = _STEP.search(segment)
+                if step is not None:
+                    found[graph] = min(int(step[1]), found.get(graph, int(step[1])))
+                graph += "/" + segment
+    return found
 
 
 def _place(path: tuple[Any, ...]) -> str:
