@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from typing import Final
+
+from livespan.proto.malloc import keep_freed_bytes
 
 __all__ = ["tune_at_end", "tune_at_start", "tune_when_recovered"]
 
@@ -15,17 +16,12 @@ With 20 us a flood of 1 KB nodes took 20 % more processor time, and nobody waite
 _KEPT_BYTES: Final = 32 * 1024 * 1024
 """Requests of megabytes come and go; each block that glibc gives back to the kernel is zeroed page by page when it is
 wanted again: 7 % of the processor time of a flood of 50 KB states, for 30 MB."""
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
 
 
 def tune_at_start() -> None:
     """Set turns and memory; before there are threads."""
     sys.setswitchinterval(_TURN_S)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc's
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    keep_freed_bytes(_KEPT_BYTES)
 
 
 def tune_when_recovered() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livespan.instrumentation.client import CollectorClient
-from livespan.instrumentation.outbound import Outgoing, batches, to_wire
+from livespan.instrumentation.outbound import Outgoing, batches
 from livespan.instrumentation.refused import Refused
 from livespan.instrumentation.spool import WriterFolder, list_writers
 from livespan.proto.errors import Damaged, InvalidInput, NotFound
@@ -45,7 +45,7 @@ def _adopt(folder: WriterFolder, client: CollectorClient, refused: Refused) -> i
             for batch in batches(_entries(folder, refused)):
                 if not _taken(client, batch):
                     refused.send_apart(client, folder.writer, batch)
-                folder.advance(batch[-1].entry.end)
+                folder.advance(batch[-1].end)
                 sent += len(batch)
             return sent
         except Damaged as damage:
@@ -62,8 +62,8 @@ def _taken(client: CollectorClient, batch: list[Outgoing]) -> bool:
 
 def _entries(folder: WriterFolder, refused: Refused) -> Iterator[Outgoing]:
     for entry in folder.entries(folder.watermark()):
-        wire = to_wire(entry, folder.writer)
-        if wire is None:
+        outgoing = Outgoing.of(entry, folder.writer)
+        if outgoing is None:
             refused.keep(folder.writer, entry.seq, entry.head + entry.body)
             continue
-        yield Outgoing(entry, wire)
+        yield outgoing

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from livespan.instrumentation.spool import Entry
+from livespan.instrumentation.spool import Entry, Position
 from livespan.proto.errors import Damaged
 from livespan.proto.span import JournalSpan, WireSpan, wire_span
 
@@ -48,10 +48,17 @@ class EntryKind(IntEnum):
 
 
 class Outgoing(NamedTuple):
-    """An entry on its way, and where the watermark stands once it is acknowledged."""
+    """An entry on its way, and where the watermark stands once it is acknowledged. What it was read from is let go."""
 
-    entry: Entry
+    seq: int
+    end: Position
     wire: WireSpan
+
+    @classmethod
+    def of(cls, entry: Entry, writer: str) -> Outgoing | None:
+        """Return an entry as what goes out, or None where its head cannot be read."""
+        wire = to_wire(entry, writer)
+        return cls(entry.seq, entry.end, wire) if wire is not None else None
 
 
 _LENGTH: Final = struct.Struct("<I")

@@ -42,7 +42,7 @@ class Refused:
                     continue
             except InvalidInput:
                 pass
-            self.keep(writer, span.entry.seq, b"".join(span.wire.parts))
+            self.keep(writer, span.seq, b"".join(span.wire.parts))
             kept += 1
         return kept
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from livespan.instrumentation.client import CollectorClient
-from livespan.instrumentation.outbound import Outgoing, batches, to_wire
+from livespan.instrumentation.outbound import Outgoing, batches
 from livespan.instrumentation.spool import Backlog, Entry, Position
 from livespan.proto.clock import random_hex
 from livespan.proto.errors import LivespanError
@@ -93,6 +93,6 @@ class MemorySpool:
 
     def _outgoing(self, entries: list[Entry]) -> Iterator[Outgoing]:
         for entry in entries:
-            wire = to_wire(entry, self.writer_id)
-            if wire is not None:
-                yield Outgoing(entry, wire)
+            outgoing = Outgoing.of(entry, self.writer_id)
+            if outgoing is not None:
+                yield outgoing

@@ -1,4 +1,4 @@
-"""Malloc's arenas: threads that come and go leave no more of them behind than two."""
+"""What malloc keeps: no more arenas than were allowed, and nothing that is freed once it was given back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 _PROGRAM = """
 import ctypes, re, sys, threading
-from livespan.instrumentation.arenas import share_arenas
+from livespan.proto.malloc import share_arenas
 if {shared}:
-    assert share_arenas()
+    assert share_arenas(2)
 libc = ctypes.CDLL(None)
 libc.fopen.restype = ctypes.c_void_p
 def work():
@@ -35,3 +35,28 @@ def test_threads_share_two_arenas(tmp_path: Path, shared: bool, least: int, most
     command = [sys.executable, "-c", _PROGRAM.format(shared=shared), str(tmp_path / "heaps.xml")]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert least <= int(told.stdout) <= most
+
+
+_FREED = """
+import ctypes
+from livespan.proto.malloc import give_back
+def own_kb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon:"))
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(20_000) for _ in range(2000)]
+for block in blocks:
+    ctypes.memset(block, 1, 20_000)
+for block in blocks[:-1]:  # the last one stays, at the heap's end
+    libc.free(block)
+freed = own_kb()
+assert give_back()
+print(freed - own_kb())
+"""
+
+
+def test_what_is_freed_below_a_block_that_stays_is_given_back() -> None:
+    told = subprocess.run([sys.executable, "-c", _FREED], capture_output=True, text=True, check=True, timeout=30)
+    assert int(told.stdout) > 30_000
