@@ -162,6 +162,11 @@ class Session:
         begun = self._around(scope)
         return begun.live.idempotency_key if begun is not None else ""
 
+    def around(self, scope: Scope) -> CallSite | None:
+        """Return the site of the innermost call that runs around `scope`, None where none does."""
+        begun = self._around(scope)
+        return begun.site if begun is not None else None
+
     def annotate(self, scope: Scope, notes: Mapping[str, Scalar]) -> None:
         """Add attributes to the end of the innermost call that runs around `scope`."""
         begun = self._around(scope)

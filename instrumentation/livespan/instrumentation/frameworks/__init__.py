@@ -4,14 +4,15 @@
                  └─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
-them back.
+them back; calling.py says where a call belongs; streams.py records an answer that comes in parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not re-exported
@@ -29,19 +30,21 @@ __all__ = ["instrument", "known_frameworks", "uninstrument"]
 
 
 class _Framework(NamedTuple):
-    """A framework that can be instrumented: the package that tells whether it is here, and who instruments it."""
+    """A framework that can be instrumented: the package that tells whether it is here, and the class, in the module of
+    the framework's name beside this one, that instruments it.
+    """
 
     package: str
-    instrumentor: Callable[[], BaseInstrumentor]
+    type_name: str
+
+    def instrumentor(self, name: str) -> BaseInstrumentor:
+        """Return it; its module is imported now."""
+        return cast("BaseInstrumentor", getattr(import_module(f"{__name__}.{name}"), self.type_name)())
 
 
-def _langgraph() -> BaseInstrumentor:
-    from livespan.instrumentation.frameworks.langgraph import LangGraphInstrumentor
-
-    return LangGraphInstrumentor()
-
-
-_FRAMEWORKS: Final = {"langgraph": _Framework("langgraph", _langgraph)}
+_FRAMEWORKS: Final = {
+    "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
+}
 
 
 def instrument(
@@ -83,7 +86,7 @@ def instrument(
     tool_sites.configure(effects, in_doubt)
     say_process_defaults(mask, tracer_provider)
     for name in names:
-        instrumentor = _FRAMEWORKS[name].instrumentor()
+        instrumentor = _FRAMEWORKS[name].instrumentor(name)
         if instrumentor.is_instrumented_by_opentelemetry:
             continue
         try:
@@ -100,14 +103,16 @@ def instrument(
 
 def known_frameworks() -> list[tuple[str, tuple[str, ...]]]:
     """Return the name of each framework that can be hooked, with the packages and versions that it takes."""
-    return [(name, tuple(known.instrumentor().instrumentation_dependencies())) for name, known in _FRAMEWORKS.items()]
+    return [
+        (name, tuple(known.instrumentor(name).instrumentation_dependencies())) for name, known in _FRAMEWORKS.items()
+    ]
 
 
 def uninstrument() -> None:
     """Put back what `instrument` replaced, and forget what was said of tools."""
-    for known in _FRAMEWORKS.values():
+    for name, known in _FRAMEWORKS.items():
         if _installed(known.package):
-            instrumentor = known.instrumentor()
+            instrumentor = known.instrumentor(name)
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
     tool_sites.forget()

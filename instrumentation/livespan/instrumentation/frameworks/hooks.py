@@ -13,6 +13,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Any, str, Any]] = []
+        self._undone: list[tuple[Any, Any]] = []
 
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Put `make(original)` in the place of a class's or module's attribute.
@@ -26,8 +27,41 @@ class Hooks:
         setattr(owner, name, make(original))
         self._replaced.append((owner, name, original))
 
+    def replace_in_all(self, base: type, name: str, make: Callable[[Any], Any]) -> None:
+        """Put `make(original)` in the place of a method wherever `base` and its subclasses, also those that are made
+        later, define it themselves.
+        """
+        if name in base.__dict__:
+            self.replace(base, name, make)
+        pending: list[type] = type.__subclasses__(base)
+        while pending:
+            kind = pending.pop()
+            pending += type.__subclasses__(kind)
+            if name in kind.__dict__ and (kind, name) not in [(owner, known) for owner, known, _ in self._replaced]:
+                self.replace(kind, name, make)
+        owner: Any = base
+        inherited: Any = owner.__dict__.get("__init_subclass__")
+
+        def subclassed(cls: Any, **words: Any) -> None:
+            if inherited is None:
+                super(owner, cls).__init_subclass__(**words)
+            else:
+                inherited.__get__(None, cls)(**words)
+            if name in cls.__dict__:
+                self.replace(cls, name, make)
+
+        making: Any = classmethod
+        owner.__init_subclass__ = making(subclassed)
+        self._undone.append((owner, inherited))
+
     def take_out(self) -> None:
         """Put everything back. Replacements that others have made since are lost."""
+        while self._undone:
+            base, inherited = self._undone.pop()
+            if inherited is None:
+                del base.__init_subclass__
+            else:
+                base.__init_subclass__ = inherited
         while self._replaced:
             owner, name, original = self._replaced.pop()
             setattr(owner, name, original)

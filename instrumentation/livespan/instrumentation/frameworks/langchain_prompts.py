@@ -17,11 +17,10 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from livespan.instrumentation.call_site import CallSite, Told
 from livespan.instrumentation.calls import Codec, Request
-from livespan.instrumentation.core import FAIL
+from livespan.instrumentation.frameworks.calling import prompt_site
 from livespan.proto import attributes as names
 from livespan.proto.codec import decode, encode
 from livespan.proto.errors import Unrecordable
-from livespan.proto.node import NodeType
 from livespan.proto.span import Scalar
 
 __all__ = ["FRAMEWORK", "prompt", "streamed_prompt"]
@@ -112,12 +111,7 @@ def _prompt(
         codec = Codec(encode, decode, functools.partial(_told_by_message, about))
     else:
         codec = Codec(_encode_result, _decode_result, functools.partial(_told_by_result, about))
-    return _site(name), Request(value, codec=codec)
-
-
-@functools.lru_cache(maxsize=256)
-def _site(name: str) -> CallSite:
-    return CallSite.of(NodeType.PROMPT, name, effect=False, in_doubt=FAIL, framework=FRAMEWORK)
+    return prompt_site(name, FRAMEWORK), Request(value, codec=codec)
 
 
 def _seen(message: BaseMessage) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 
 from livespan.instrumentation.branches import entered
 from livespan.instrumentation.core import History, Scope
+from livespan.instrumentation.frameworks import calling
 from livespan.instrumentation.run_block import active
 from livespan.instrumentation.session import Session
 from livespan.proto.errors import Divergence
@@ -53,11 +54,7 @@ def calling_scope(call_id: str = "") -> tuple[Session, Scope]:
     Args:
         call_id: id under which a model asked for the call.
     """
-    session, scope = active()
-    passed_over = (*_SAME, *_BESIDE) if call_id and call_id in scope.claims.known else _SAME
-    while scope.parent is not None and scope.path.rpartition("/")[2].startswith(passed_over):
-        scope = scope.parent
-    return session, scope
+    return calling.calling_scope(_SAME, _BESIDE, call_id)
 
 
 def scoped_stream(original: _Function) -> _Function:
