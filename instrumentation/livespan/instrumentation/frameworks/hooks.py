@@ -44,7 +44,8 @@ class Hooks:
 
         def subclassed(cls: Any, **words: Any) -> None:
             if inherited is None:
-                super(owner, cls).__init_subclass__(**words)
+                above: Any = super(owner, cls)
+                above.__init_subclass__(**words)
             else:
                 inherited.__get__(None, cls)(**words)
             if name in cls.__dict__:
