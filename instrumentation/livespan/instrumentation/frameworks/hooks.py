@@ -40,19 +40,19 @@ class Hooks:
             if name in kind.__dict__ and (kind, name) not in [(owner, known) for owner, known, _ in self._replaced]:
                 self.replace(kind, name, make)
         owner: Any = base
+        above: Any = super  # to pyright, what these two make of a class that it does not know is unknown
+        bound: Any = classmethod
         inherited: Any = owner.__dict__.get("__init_subclass__")
 
         def subclassed(cls: Any, **words: Any) -> None:
             if inherited is None:
-                above: Any = super(owner, cls)
-                above.__init_subclass__(**words)
+                above(owner, cls).__init_subclass__(**words)
             else:
                 inherited.__get__(None, cls)(**words)
             if name in cls.__dict__:
                 self.replace(cls, name, make)
 
-        making: Any = classmethod
-        owner.__init_subclass__ = making(subclassed)
+        owner.__init_subclass__ = bound(subclassed)
         self._undone.append((owner, inherited))
 
     def take_out(self) -> None:
