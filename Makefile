@@ -12,11 +12,13 @@ JS_STAMP := .make/js/.installed
 JSON_VENV := .make/json-venv
 JSON_STAMP := $(JSON_VENV)/.installed
 PROTO_FILES := livespan/proto/v1/livespan.proto
+FRAMEWORKS := $(basename $(notdir $(wildcard tests/matrix/requirements/*.txt)))
+MATRIX := $(basename $(notdir $(wildcard tests/matrix/agents/*.py)))
 CONVENTIONS := genai openinference openllmetry
 
 .DEFAULT_GOAL := help
 DEPLOY_TOOLS := systemd-analyze docker-compose openssl
-.PHONY: help setup clients deploy-tools demo test test-core test-outside test-crash foreign lint types proto proto-check bench mutants torture format clean
+.PHONY: help setup clients deploy-tools demo test test-core test-outside test-crash test-matrix matrix frameworks foreign lint types proto proto-check bench mutants torture format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,16 +54,33 @@ $(JSON_STAMP): Makefile
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: test-core test-outside test-crash mutants ## all tests but lint and types
+test: test-core test-outside test-crash test-matrix mutants ## all tests but lint and types
 
 test-core: setup deploy-tools ## the product's own tests, in minutes
-	$(BIN)/python -m pytest -q tests -m 'not crash and not outside'
+	$(BIN)/python -m pytest -q tests -m 'not crash and not outside and not matrix'
 
 test-outside: setup clients foreign deploy-tools ## stock clients, their instrumentations, hostile and random input, deploy files, READMEs
-	$(BIN)/python -m pytest -q tests -m 'outside and not crash'
+	$(BIN)/python -m pytest -q tests -m 'outside and not crash and not matrix'
 
 test-crash: setup ## real processes killed, disks that fail, power cuts
 	$(BIN)/python -m pytest -q tests -m crash
+
+test-matrix: setup frameworks ## agents in every framework, killed in the cells that cover all pairs of settings
+	$(BIN)/python -m pytest -q tests/matrix -m matrix
+
+matrix: setup frameworks ## every cell of every framework (hours; goes on where it was); writes tests/matrix/results/
+	for name in $(MATRIX); do $(BIN)/python -m tests.matrix $$name || failed=1; done; test -z "$$failed"
+
+frameworks: $(FRAMEWORKS:%=.make/frameworks/%) ## make an environment for each framework that cannot share .venv (tests/matrix/requirements)
+
+# As those of the conventions below; with our own packages in them, as they stand here.
+.make/frameworks/%: FORCE
+	@list=tests/matrix/requirements/$*.txt; \
+	if ! cat $$list pyproject.toml | sha256sum | diff -q - $@/.made >/dev/null 2>&1; then \
+	  rm -rf $@ && mkdir -p $(@D) && $(PYTHON) -m venv $@ && \
+	  $@/bin/python -m pip install --quiet --disable-pip-version-check --requirement $$list --editable '.[collector]' && \
+	  cat $$list pyproject.toml | sha256sum > $@/.made; \
+	fi
 
 foreign: $(CONVENTIONS:%=.make/foreign/%) ## make an environment for each convention's own instrumentations (tests/frameworks/requirements)
 

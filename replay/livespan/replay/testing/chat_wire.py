@@ -57,8 +57,17 @@ class _WireMessage(msgspec.Struct, frozen=True):
     tool_call_id: str | None = None
 
 
+class _Schema(msgspec.Struct, frozen=True):
+    properties: dict[str, Any] = {}
+
+
+class _Offered(msgspec.Struct, frozen=True):
+    name: str
+    parameters: _Schema | None = None
+
+
 class _WireTool(msgspec.Struct, frozen=True):
-    function: _Function
+    function: _Offered
     type: Literal["function"]
 
 
@@ -100,11 +109,19 @@ def parse_request(body: bytes) -> ChatRequest:
     _check_pairs(messages)
     return ChatRequest(
         model=wire.model,
-        conversation=Conversation(messages, tuple(tool.function.name for tool in wire.tools or ())),
+        conversation=Conversation(
+            messages,
+            tuple(tool.function.name for tool in wire.tools or ()),
+            {tool.function.name: _parameters(tool.function) for tool in wire.tools or ()},
+        ),
         stream=bool(wire.stream),
         include_usage=wire.stream_options is not None and wire.stream_options.include_usage,
         user=wire.user or "",
     )
+
+
+def _parameters(tool: _Offered) -> tuple[str, ...]:
+    return tuple(tool.parameters.properties) if tool.parameters is not None else ()
 
 
 def _message(index: int, wire: _WireMessage) -> Message:

@@ -6,9 +6,10 @@
     POST /control/hold          {"label": L, "request": N}: request N (from 1) of L waits
     POST /control/release       {"label": L, "request": N}: it goes on; no "request": all
 
-The label of a request is its header `x-livespan-conversation`, else its `user` field, else
-"default". What is counted and held lives in traffic.py. Limits: it trusts who can reach the port,
-keeps all counts in memory, and knows no models, keys or rates.
+The label of a request is L where its path begins with `/as/L`, else its header
+`x-livespan-conversation`, else its `user` field, else "default". What is counted and held lives in
+traffic.py. Limits: it trusts who can reach the port, keeps all counts in memory, and knows no
+models, keys or rates.
 
 As a process of its own: `python -m livespan.replay.testing.model_server --port-file F`. It writes
 its port to F once it listens and ends with its parent, at the end of its standard input if that
@@ -90,6 +91,10 @@ class ModelServer:
         """What an OpenAI client takes as `base_url`."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def labelled_url(self, label: str) -> str:
+        """Return the server's address, without `/v1`, whose requests count for a label, whatever their client sends."""
+        return f"http://127.0.0.1:{self.port}/as/{label}"
+
     def counts(self, label: str) -> Counts:
         """Return the counts of one label; zeros where it was never seen."""
         return self.traffic.counts().get(label, Counts())
@@ -160,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, error_body(f"Invalid URL (GET {self.path})"))
 
     def do_POST(self) -> None:
+        self._label, path = _labelled(self.path)
         length = self.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
             # The body is not read, so the connection cannot be used for another request.
@@ -169,9 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
-        elif self.path == "/v1/chat/completions":
+        elif path == "/v1/chat/completions":
             self._chat(body)
-        elif self.path in ("/control/hold", "/control/release"):
+        elif path in ("/control/hold", "/control/release"):
             self._control(body)
         else:
             self._send(404, error_body(f"Invalid URL (POST {self.path})"))
@@ -194,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: bytes) -> None:
         traffic = self._http.traffic
-        header = self.headers.get(LABEL_HEADER, "")
+        header = self._label or self.headers.get(LABEL_HEADER, "")
         try:
             request = parse_request(body)
         except RefusedError as refused:
@@ -249,6 +255,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
+
+
+def _labelled(path: str) -> tuple[str, str]:
+    """Return the label that a path begins with, "" where it has none, and the path behind it without its query."""
+    path = path.partition("?")[0]
+    if not path.startswith("/as/"):
+        return "", path
+    label, _, rest = path.removeprefix("/as/").partition("/")
+    return label, f"/{rest}"
 
 
 def _write_port(path: Path, port: int) -> None:

@@ -57,10 +57,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a request asks: its messages, and the names of the tools it offers."""
+    """What a request asks: its messages, the names of the tools it offers, and those of each one's parameters."""
 
     messages: tuple[Message, ...]
     tools: tuple[str, ...] = ()
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def turn(self) -> Sequence[Message]:
         """Return the messages since the last one of a user, that one included."""
