@@ -25,6 +25,7 @@ from tests.instrumentation.langgraph_agents import (
     model_of,
 )
 
+import livespan.instrumentation as ls
 from livespan.instrumentation.decorators import tool as recorded_tool
 from livespan.instrumentation.frameworks import instrument, uninstrument
 from livespan.proto import attributes as names
@@ -368,3 +369,29 @@ def test_a_graph_whose_saver_went_on_without_the_record_starts_nothing(use_async
     with tape.life():
         assert live("of this life", "") == ["a is shipped as 1", "b is shipped as 2"]
     assert (RAN["ship a"], RAN["ship b"]) == (1, 1)
+
+
+@ls.step
+def shorten(messages: list[Any]) -> str:
+    """Depend on messages whose ids LangGraph draws."""
+    RAN["shorten"] += 1
+    return " ".join(str(message.content) for message in messages)
+
+
+def test_ids_that_langgraph_draws_tell_no_call_of_a_decorated_function_from_another() -> None:
+    def node(state: Chat) -> Any:
+        return {"messages": [("ai", shorten(state["messages"]))]}
+
+    graph = StateGraph(Chat)
+    graph.add_node("node", node)
+    graph.add_edge(graphs.START, "node")
+    app = graph.compile()
+    tape = Tape()
+    seen: list[str] = []
+    for _ in range(2):
+        with tape.life():
+            state = app.invoke({"messages": [("user", "a long story"), ("user", "and its end")]})
+            seen.append(state["messages"][0].id)
+            assert state["messages"][-1].content == "a long story and its end"
+    assert RAN["shorten"] == 1
+    assert seen[0] != seen[1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from tests.proto.codec_models import Loud, Point, Quiet, Told
 
 from livespan.proto.codec import decode, decode_exception, encode, encode_exception
@@ -137,3 +139,33 @@ def test_what_cannot_be_held_is_none() -> None:
 )
 def test_what_cannot_be_made_again_is_none(data: bytes) -> None:
     assert decode_exception(data) is None
+
+
+class Order(BaseModel):
+    """What a tool is given."""
+
+    cents: int = Field(gt=0)
+    card: str
+
+    @field_validator("card")
+    @classmethod
+    def _known(cls, card: str) -> str:
+        if card == "stolen":
+            raise PydanticCustomError("stolen_card", "the card {card} is stolen", {"card": card})
+        if len(card) < 4:
+            raise ValueError("too short {really}")
+        return card
+
+
+@pytest.mark.parametrize("given", [{"cents": -1, "card": "x"}, {"card": "stolen"}, {"cents": "many", "card": 5}])
+def test_what_pydantic_says_of_bad_arguments_comes_back(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Order.model_validate(given)
+    data = encode_exception(raised.value)
+    assert data is not None
+    read = decode_exception(data)
+    assert isinstance(read, ValidationError)
+    assert (str(read), read.title) == (str(raised.value), "Order")
+    assert [(each["type"], each["loc"], each["input"]) for each in read.errors()] == [
+        (each["type"], each["loc"], each["input"]) for each in raised.value.errors()
+    ]

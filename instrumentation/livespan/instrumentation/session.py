@@ -38,7 +38,7 @@ from livespan.instrumentation.journal import Journal
 from livespan.instrumentation.permission import Permission
 from livespan.instrumentation.permission_pool import permission_pool
 from livespan.proto.clock import wall_ns
-from livespan.proto.codec import encode_input
+from livespan.proto.codec import encode_identity, encode_input
 from livespan.proto.errors import InDoubt, InvalidInput, SpoolFull, Stop, Unrecordable
 from livespan.proto.ids import NodeId, TraceId, input_digest
 from livespan.proto.span import Scalar
@@ -226,10 +226,13 @@ class Session:
             )
         try:
             data = encode_input(request.value)
-            seen = data if request.seen is None else encode_input(request.seen)
+            if request.seen is None:
+                identity = encode_identity(request.value, data)
+            else:
+                identity = encode_identity(request.seen, encode_input(request.seen))
         except Unrecordable as error:
             raise _of(error, f"{site.name} was not called") from None
-        digest = input_digest(seen)
+        digest = input_digest(identity)
         call = Call(site.kind, site.name, digest, site.effect, request.call_id, site.in_doubt)
         now = wall_ns()
         try:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not re-exported
 
 from livespan.instrumentation.frameworks.hooks import Hooks
+from livespan.proto.codec import identify_without
 
 __all__ = ["LangGraphInstrumentor"]
 
@@ -35,7 +36,7 @@ class LangGraphInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy 
         del kwargs
         # Here, so that this module can be imported where the framework is not installed.
         from langchain_core.language_models.chat_models import BaseChatModel
-        from langchain_core.messages.base import TextAccessor
+        from langchain_core.messages.base import BaseMessage, TextAccessor
         from langchain_core.tools import BaseTool
         from langgraph.pregel import Pregel, _runner  # pyright: ignore[reportMissingTypeStubs]  # no py.typed in the folder
         from langgraph.types import Send
@@ -46,6 +47,8 @@ class LangGraphInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy 
         from livespan.instrumentation.frameworks import langgraph_scopes as scopes
 
         tools.hold_types(Send, TextAccessor)
+        # `add_messages` gives each message that has none an id, another one in every life.
+        identify_without(BaseMessage, "id")
         try:
             _hooks.replace(BaseChatModel, "_generate_with_cache", models.recording_generate)
             _hooks.replace(BaseChatModel, "_agenerate_with_cache", models.recording_agenerate)

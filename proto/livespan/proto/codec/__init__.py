@@ -26,8 +26,8 @@ as two equal values.
 from __future__ import annotations
 
 from livespan.proto.codec.read import decode, decode_exception
-from livespan.proto.codec.registry import register_codec
-from livespan.proto.codec.write import MAX_DEPTH, encode, encode_exception, encode_input
+from livespan.proto.codec.registry import identify_without, register_codec
+from livespan.proto.codec.write import MAX_DEPTH, encode, encode_exception, encode_identity, encode_input
 
 __all__ = [
     "MAX_DEPTH",
@@ -35,6 +35,8 @@ __all__ = [
     "decode_exception",
     "encode",
     "encode_exception",
+    "encode_identity",
     "encode_input",
+    "identify_without",
     "register_codec",
 ]

@@ -1,5 +1,5 @@
 """Values held by the kind of their class: enums, dataclasses, named tuples, msgspec structs,
-pydantic models.
+pydantic models and what pydantic says of values that are none.
 
 A value is rebuilt from its state, below its own `__init__`, validators and `__post_init__`: those
 have run once, may have had effects, and may not accept their own output. A msgspec struct is the
@@ -180,6 +180,29 @@ def _is_url(class_: type) -> bool:
     return url is not None and issubclass(class_, url)
 
 
+def _is_validation_error(class_: type) -> bool:
+    return class_ is getattr(sys.modules.get("pydantic_core"), "ValidationError", None)
+
+
+def _take_validation_error(value: Any) -> object:
+    return {"title": value.title, "errors": value.errors(include_url=False)}
+
+
+def _make_validation_error(class_: Any, state: Any) -> object:
+    core: Any = sys.modules["pydantic_core"]
+    errors: list[dict[str, Any]] = []
+    for each in state["errors"]:
+        told: dict[str, Any] = {name: each[name] for name in ("loc", "input", "ctx") if name in each}
+        kind: Any = each["type"]
+        try:
+            core.PydanticKnownError(kind, each.get("ctx"))
+        except (KeyError, TypeError):  # a program's own, whose text is the template filled in
+            kind = core.PydanticCustomError(kind, each["msg"], told.pop("ctx", None))
+        errors.append({"type": kind, **told})
+    made: object = class_.from_exception_data(state["title"], errors)
+    return made
+
+
 def _make_from_one(class_: Any, state: Any) -> object:
     return class_(state)
 
@@ -191,6 +214,7 @@ KINDS: Final = (
     Kind("model", _is_model, _take_model, _make_model),
     Kind("offset", _is_offset, _take_offset, _make_from_one),
     Kind("url", _is_url, str, _make_from_one),
+    Kind("invalid", _is_validation_error, _take_validation_error, _make_validation_error),
     Kind("dataclass", _is_dataclass, _take_dataclass, _make_dataclass),
 )
 """In the order in which they are tried."""

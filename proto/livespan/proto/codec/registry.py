@@ -8,12 +8,21 @@ from typing import Any, Final, TypeVar
 
 from livespan.proto.errors import InvalidInput
 
-__all__ = ["RESERVED_NAMES", "Codec", "codec_named", "codec_of", "register_codec"]
+__all__ = [
+    "RESERVED_NAMES",
+    "Codec",
+    "codec_named",
+    "codec_of",
+    "fields_that_name_nothing",
+    "identify_without",
+    "is_anything_left_out",
+    "register_codec",
+]
 
 T = TypeVar("T")
 
 RESERVED_NAMES: Final = frozenset(
-    {"class", "dataclass", "enum", "exception", "model", "namedtuple", "offset", "struct", "url"}
+    {"class", "dataclass", "enum", "exception", "invalid", "model", "namedtuple", "offset", "struct", "url"}
     | {"dict", "float", "frozenset", "int", "set", "str"}
 )
 """Tags of kinds.py, then those of write.py itself; no codec may take one of these names."""
@@ -32,6 +41,7 @@ class Codec:
 
 _by_type: dict[type, Codec] = {}
 _by_name: dict[str, Codec] = {}
+_name_nothing: dict[type, frozenset[str]] = {}
 
 
 def codec_of(type_: type) -> Codec | None:
@@ -74,3 +84,20 @@ def register_codec(type_: type[T], name: str, to_json: Callable[[T], object], fr
     codec = Codec(name, to_json, from_json)
     _by_type[type_] = codec
     _by_name[name] = codec
+
+
+def identify_without(class_: type, *fields: str) -> None:
+    """Leave fields of a pydantic model, and of its subclasses, out of what tells one call from another: what is drawn
+    anew in every life and means nothing to the callee. They are recorded all the same.
+    """
+    _name_nothing[class_] = frozenset(fields)
+
+
+def is_anything_left_out() -> bool:
+    """Return whether `identify_without` has named any field."""
+    return bool(_name_nothing)
+
+
+def fields_that_name_nothing(class_: type) -> frozenset[str]:
+    """Return the fields of a class that `identify_without` has named."""
+    return frozenset[str]().union(*[fields for base, fields in _name_nothing.items() if issubclass(class_, base)])

@@ -3,7 +3,7 @@ to plain JSON.
 
 `encode` keeps the order of dicts, since what it writes is handed back to programs. `encode_input`
 sorts their keys, so that equal arguments give equal bytes, however they were put together; sets are
-sorted by both.
+sorted by both. `encode_identity` also leaves out what tells no call from another.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from livespan.proto.codec.classes import ClassName, name_of_class, pretty_name
 from livespan.proto.codec.exceptions import EXCEPTION, Loose
 from livespan.proto.codec.kinds import KINDS, Kind
 from livespan.proto.codec.plain import MAX_DEPTH, is_plain
-from livespan.proto.codec.registry import codec_of
+from livespan.proto.codec.registry import codec_of, fields_that_name_nothing, is_anything_left_out
 from livespan.proto.codec.values import integer_text
 from livespan.proto.errors import Unrecordable
 
-__all__ = ["MAX_DEPTH", "encode", "encode_exception", "encode_input"]
+__all__ = ["MAX_DEPTH", "encode", "encode_exception", "encode_identity", "encode_input"]
 
 _ordered: Final = msgspec.json.Encoder().encode
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
@@ -78,6 +78,18 @@ def encode_input(value: object, *, root: str = "arguments") -> bytes:
     return _Writer(canonical=True).write(value, root)
 
 
+def encode_identity(value: object, data: bytes) -> bytes:
+    """Return what tells a call from others: its input as `encode_input` has written it, without the fields that
+    `identify_without` has named.
+
+    Args:
+        value, data: the input, and what was written of it.
+    """
+    if not is_anything_left_out() or b'"$type":"model"' not in data:
+        return data
+    return _Writer(canonical=True, whole=False).write(value, "arguments")
+
+
 def encode_exception(error: BaseException) -> bytes | None:
     """Return an exception as JSON, or None where its type has no name or an argument of it has no
     codec.
@@ -125,10 +137,11 @@ class _Writer:
     levels of JSON.
     """
 
-    __slots__ = ("_encode",)
+    __slots__ = ("_encode", "_whole")
 
-    def __init__(self, *, canonical: bool) -> None:
+    def __init__(self, *, canonical: bool, whole: bool = True) -> None:
         self._encode: Callable[[object], bytes] = _sorted if canonical else _ordered
+        self._whole = whole
 
     def write(self, value: object, root: str) -> bytes:
         try:
@@ -202,6 +215,8 @@ class _Writer:
             state = kind.take(value)
         except AttributeError:
             raise Unrecordable("a field of it is not set", subject=place.path()) from None
+        if not self._whole and kind.name == "model":
+            state = _identifying(class_, cast("dict[str, Any]", state))
         name = _class_name(class_, place)
         return {"$type": kind.name, "class": name, "value": self._lower(state, place, depth + 1)}
 
@@ -216,6 +231,12 @@ class _Writer:
             except Unrecordable:
                 continue
         return held
+
+
+def _identifying(class_: type, state: dict[str, Any]) -> dict[str, Any]:
+    left_out = fields_that_name_nothing(class_)
+    fields = {name: item for name, item in state["$fields"].items() if name not in left_out}
+    return {**state, "$fields": fields, "$set": set(state["$set"]) - left_out}
 
 
 class _NoLeaf:
