@@ -3,8 +3,9 @@ twin.
 
     invoke, batch, graph nodes ─▶ generate ─▶ _generate_with_cache: one call, one prompt, one node
 
-It lies below the callbacks, so that these are told of an answer from the record as of any other, and above a cache of
-the user's. An answer is encoded before it is returned, since LangGraph writes ids into the very object later.
+It lies below the callbacks, so that these are told of an answer from the record as of any other (of its tokens by
+langchain_answers.py), and above a cache of the user's. An answer is encoded before it is returned, since LangGraph
+writes ids into the very object later.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from livespan.instrumentation.frameworks.langchain_answers import atell_tokens, tell_tokens
 from livespan.instrumentation.frameworks.langchain_prompts import prompt
 from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
 from livespan.instrumentation.run_block import active
@@ -29,7 +31,16 @@ def recording_generate(original: _Function) -> _Function:
     def _generate_with_cache(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
         session, scope = calling_scope()
         site, request = prompt(self, messages, stop, kwargs)
-        return session.call(scope, site, request, lambda: original(self, messages, stop, run_manager, **kwargs))
+        asked: list[bool] = []
+
+        def ask() -> Any:
+            asked.append(True)
+            return original(self, messages, stop, run_manager, **kwargs)
+
+        result = session.call(scope, site, request, ask)
+        if not asked:
+            tell_tokens(self, result, run_manager, kwargs)
+        return result
 
     return _generate_with_cache
 
@@ -43,7 +54,16 @@ def recording_agenerate(original: _Function) -> _Function:
     ) -> Any:
         session, scope = calling_scope()
         site, request = prompt(self, messages, stop, kwargs)
-        return await session.acall(scope, site, request, lambda: original(self, messages, stop, run_manager, **kwargs))
+        asked: list[bool] = []
+
+        def ask() -> Any:
+            asked.append(True)
+            return original(self, messages, stop, run_manager, **kwargs)
+
+        result = await session.acall(scope, site, request, ask)
+        if not asked:
+            await atell_tokens(self, result, run_manager, kwargs)
+        return result
 
     return _agenerate_with_cache
 

@@ -17,6 +17,7 @@ from livespan.instrumentation.branches import entered
 from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Answered, Request
 from livespan.instrumentation.core import Scope
+from livespan.instrumentation.frameworks.langchain_answers import recorded_model
 from livespan.instrumentation.frameworks.langchain_prompts import streamed_prompt
 from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
 from livespan.instrumentation.session import Session
@@ -35,7 +36,11 @@ def recording_stream(original: _Function) -> _Function:
         chunks = original(self, input, config, stop=stop, **kwargs)
         if not self._should_stream(async_api=False, **{**kwargs, "stream": True}):
             return chunks  # type: ignore[no-any-return]  # it will come by `invoke`, and be recorded there
-        return _recorded(_call(self, input, stop, kwargs), chunks)
+
+        def again(whole: Any) -> Iterator[Any]:
+            return original(recorded_model(self, whole), input, config, stop=stop, **kwargs)  # type: ignore[no-any-return]
+
+        return _recorded(_call(self, input, stop, kwargs), chunks, again)
 
     return stream
 
@@ -48,7 +53,11 @@ def recording_astream(original: _Function) -> _Function:
         chunks = original(self, input, config, stop=stop, **kwargs)
         if not self._should_stream(async_api=True, **{**kwargs, "stream": True}):
             return chunks  # type: ignore[no-any-return]  # it will come by `ainvoke`, and be recorded there
-        return _arecorded(_call(self, input, stop, kwargs), chunks)
+
+        def again(whole: Any) -> AsyncIterator[Any]:
+            return original(recorded_model(self, whole), input, config, stop=stop, **kwargs)  # type: ignore[no-any-return]
+
+        return _arecorded(_call(self, input, stop, kwargs), chunks, again)
 
     return astream
 
@@ -61,11 +70,11 @@ def _call(model: Any, asked: Any, stop: Any, kwargs: dict[str, Any]) -> _Call:
     return session, scope, site, request
 
 
-def _recorded(call: _Call, chunks: Any) -> Iterator[Any]:
+def _recorded(call: _Call, chunks: Any, again: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
     session, scope, site, request = call
     begun = session.begin(scope, site, request)
     if isinstance(begun, Answered):
-        yield begun.value
+        yield from again(begun.value)
         return
     inside = begun.live.inside
     whole: Any = None
@@ -90,11 +99,12 @@ def _recorded(call: _Call, chunks: Any) -> Iterator[Any]:
         yield held
 
 
-async def _arecorded(call: _Call, chunks: Any) -> AsyncIterator[Any]:
+async def _arecorded(call: _Call, chunks: Any, again: Callable[[Any], AsyncIterator[Any]]) -> AsyncIterator[Any]:
     session, scope, site, request = call
     begun = session.begin(scope, site, request)
     if isinstance(begun, Answered):
-        yield begun.value
+        async for chunk in again(begun.value):
+            yield chunk
         return
     inside = begun.live.inside
     whole: Any = None

@@ -24,10 +24,12 @@ from langgraph.errors import GraphBubbleUp
 from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Codec, Request
 from livespan.instrumentation.decorators import is_recorded
+from livespan.instrumentation.frameworks.langchain_answers import Outcome, recorded_tool
 from livespan.instrumentation.frameworks.langchain_prompts import FRAMEWORK
 from livespan.instrumentation.frameworks.langgraph_scopes import calling_scope
 from livespan.instrumentation.frameworks.tool_sites import tool_site
 from livespan.proto.codec import decode, encode, register_codec
+from livespan.proto.errors import LivespanError
 
 __all__ = ["hold_types", "recording_arun", "recording_run"]
 
@@ -50,7 +52,19 @@ def recording_run(original: _Function) -> _Function:
             return original(self, tool_input, *args, **kwargs)
         request = _request(self, tool_input, kwargs)
         session, scope = calling_scope(request.call_id)
-        return session.call(scope, _site(self), request, lambda: original(self, tool_input, *args, **kwargs))
+        made: list[bool] = []
+
+        def make() -> Any:
+            made.append(True)
+            return original(self, tool_input, *args, **kwargs)
+
+        try:
+            outcome = Outcome(session.call(scope, _site(self), request, make))
+        except Exception as error:
+            if made or isinstance(error, LivespanError):
+                raise
+            outcome = Outcome(error=error)
+        return outcome.value if made else original(recorded_tool(self, outcome), tool_input, *args, **kwargs)
 
     return run
 
@@ -64,7 +78,19 @@ def recording_arun(original: _Function) -> _Function:
             return await original(self, tool_input, *args, **kwargs)
         request = _request(self, tool_input, kwargs)
         session, scope = calling_scope(request.call_id)
-        return await session.acall(scope, _site(self), request, lambda: original(self, tool_input, *args, **kwargs))
+        made: list[bool] = []
+
+        def make() -> Any:
+            made.append(True)
+            return original(self, tool_input, *args, **kwargs)
+
+        try:
+            outcome = Outcome(await session.acall(scope, _site(self), request, make))
+        except Exception as error:
+            if made or isinstance(error, LivespanError):
+                raise
+            outcome = Outcome(error=error)
+        return outcome.value if made else await original(recorded_tool(self, outcome), tool_input, *args, **kwargs)
 
     return arun
 

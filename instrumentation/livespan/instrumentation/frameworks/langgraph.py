@@ -5,6 +5,7 @@
     langchain_streams.py   model calls that are streamed
     langchain_tools.py     tool calls
     langchain_prompts.py   what of a model call identifies it, and how its answer is recorded
+    langchain_answers.py   answers from the record, told to callbacks
 
 Everything lies below what users call: agents, graphs and tools stay as they are. A model or tool class of somebody
 else's that overrides one of these functions escapes; a model's `stream_events(version="v3")` does too.
