@@ -90,6 +90,8 @@ def _chunks(result: ChatResult) -> Iterator[ChatGenerationChunk]:
     for generation in result.generations:
         message = generation.message
         if isinstance(message, AIMessage):
-            fields = {name: value for name, value in message.__dict__.items() if name in AIMessageChunk.model_fields}
-            whole = AIMessageChunk(**{**fields, "type": "AIMessageChunk", "chunk_position": "last"})
+            known = AIMessageChunk.model_fields
+            fields: dict[str, Any] = {name: value for name, value in message.__dict__.items() if name in known}
+            fields.update(type="AIMessageChunk", chunk_position="last")
+            whole = AIMessageChunk(**fields)
             yield ChatGenerationChunk(message=whole)
