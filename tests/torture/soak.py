@@ -1,10 +1,11 @@
 """The soak: agents at a steady pace, a collector that is killed every 20 seconds, and a look at memory and disk.
 
 Compared at the end: each answer that the agent saw with the Parquet files, by digest, in plain DuckDB. Memory is what
-collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's): the median of what it
-was in the second fifth of the run against that in its last two. It swells up to each publication, and with the backlog
-that each kill leaves, which is as long as the machine takes to start a collector: the most that it ever was is told
-beside it. The first kill lasts for a while, so that the drain has met as large a backlog as it takes in at once.
+collector and drain have of their own (RssAnon; pages of the mapped spool are the page cache's), in the second fifth of
+the run against its last two. A collector is a new process in each life, and swells up to each publication: the most
+that each was, the median over those lives. The drain is one process for all of the run, and swells with the backlog
+that a kill leaves, which is as long as the machine takes to start a collector: the median of all looks. The first kill
+lasts for a while, so that the drain has met as large a backlog as it takes in at once.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ _SHAPE: Final = CollectorShape(segment_bytes=16 << 20, publish_s=1.0, alone=True
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a process of a role had at a moment after the start."""
+    """What a process of a role had at a moment after the start, in the collector's life of that number."""
 
     at_s: float
+    life: int
     role: str
     own_mb: float
 
@@ -126,15 +128,23 @@ def _watch(stage: Stage, agent: subprocess.Popen[bytes], seconds: float, report:
             stage.start_collector()
             report.kills += 1
         for role in ("collector", "drain"):
-            looks += [_Look(now_s - began_s, role, _own_mb(pid)) for pid in stage.pids(role)]
+            looks += [_Look(now_s - began_s, report.kills, role, _own_mb(pid)) for pid in stage.pids(role)]
         report.log_mb = max(report.log_mb, _folder_mb(stage.home.log))
         report.spool_mb = max(report.spool_mb, _folder_mb(stage.home.spool))
         time.sleep(_LOOK_S)
-    for role in ("collector", "drain"):
+    for role, measure in (("collector", _most), ("drain", _usual)):
         mine = [look for look in looks if look.role == role]
-        report.early_mb[role] = _usual(mine, seconds / 5, 2 * seconds / 5)
-        report.late_mb[role] = _usual(mine, 3 * seconds / 5, seconds)
+        report.early_mb[role] = measure(mine, seconds / 5, 2 * seconds / 5)
+        report.late_mb[role] = measure(mine, 3 * seconds / 5, seconds)
         report.most_mb[role] = max(look.own_mb for look in mine)
+
+
+def _most(looks: list[_Look], begin_s: float, end_s: float) -> float:
+    """Return the most that a process had in a life of the collector, the median over those lives, of which the last is
+    cut short, that were there between these moments.
+    """
+    lives = {look.life for look in looks if begin_s <= look.at_s <= end_s} - {looks[-1].life}
+    return median(max(look.own_mb for look in looks if look.life == life) for life in lives)
 
 
 def _usual(looks: list[_Look], begin_s: float, end_s: float) -> float:
