@@ -223,7 +223,7 @@ def test_what_the_api_would_refuse_is_refused_in_its_form(server: ModelServer, b
 
 
 def test_an_unknown_path_is_not_found(server: ModelServer) -> None:
-    assert post(server.port, {}, "/v1/responses")[0] == 404
+    assert post(server.port, {}, "/v1/completions")[0] == 404
 
 
 def test_a_held_request_answers_when_it_is_released(server: ModelServer) -> None:

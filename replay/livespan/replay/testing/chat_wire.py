@@ -3,7 +3,7 @@
 Source of the format: OpenAI's API reference, "Chat Completions". What is checked is what a
 recovery bug would break and the real API refuses: roles, the pairing of tool calls with tool
 messages by id, tools that are functions. Unknown fields are let through. One choice (`n` = 1), no
-logprobs, no audio, and no Responses API.
+logprobs, no audio. The other wires share its checks, its counts and its ids.
 
 Tool calls without an id get one here: a digest of the conversation, so that a question asked
 again gets the same id, or, as real models do, a fresh one for each answer (`random_ids`).
@@ -22,7 +22,20 @@ import msgspec
 from livespan.proto.clock import random_hex, wall_ns
 from livespan.replay.testing.script import Conversation, Message, Reply, Role, ToolCall
 
-__all__ = ["Answer", "ChatRequest", "RefusedError", "answer_for", "error_body", "parse_request"]
+__all__ = [
+    "Answer",
+    "ChatRequest",
+    "RefusedError",
+    "answer_for",
+    "arguments_of",
+    "check_pairs",
+    "conversation_digest",
+    "error_body",
+    "parse_request",
+    "pieces",
+    "usage_of",
+    "with_ids",
+]
 
 _BYTES_PER_TOKEN: Final = 4
 _PIECE: Final = 12
@@ -106,7 +119,7 @@ def parse_request(body: bytes) -> ChatRequest:
     if wire.n not in (None, 1):
         raise RefusedError("this server gives one choice per request", param="n")
     messages = tuple(_message(index, message) for index, message in enumerate(wire.messages))
-    _check_pairs(messages)
+    check_pairs(messages)
     return ChatRequest(
         model=wire.model,
         conversation=Conversation(
@@ -134,19 +147,25 @@ def _message(index: int, wire: _WireMessage) -> Message:
         raise RefusedError(f"Invalid value for 'content' of {where}: null", param=f"{where}.content")
     if wire.tool_calls and wire.role != "assistant":
         raise RefusedError(f"{where}: role {wire.role!r} has no tool_calls", param=where)
-    calls: list[ToolCall] = []
-    for call in wire.tool_calls or ():
-        try:
-            arguments = json.loads(call.function.arguments or "{}")
-        except ValueError as error:
-            raise RefusedError(f"{where}: tool call arguments are not JSON", param=where) from error
-        if not isinstance(arguments, dict):
-            raise RefusedError(f"{where}: tool call arguments are not an object", param=where)
-        calls.append(ToolCall(call.function.name, cast("dict[str, object]", arguments), call.id))
-    return Message(wire.role, text, tuple(calls), wire.tool_call_id or "")
+    calls = tuple(
+        ToolCall(call.function.name, arguments_of(call.function.arguments, where), call.id)
+        for call in wire.tool_calls or ()
+    )
+    return Message(wire.role, text, calls, wire.tool_call_id or "")
 
 
-def _check_pairs(messages: tuple[Message, ...]) -> None:
+def arguments_of(written: str, where: str) -> dict[str, object]:
+    """Return a tool call's arguments; `where` names the call in a refusal."""
+    try:
+        arguments = json.loads(written or "{}")
+    except ValueError as error:
+        raise RefusedError(f"{where}: tool call arguments are not JSON", param=where) from error
+    if not isinstance(arguments, dict):
+        raise RefusedError(f"{where}: tool call arguments are not an object", param=where)
+    return cast("dict[str, object]", arguments)
+
+
+def check_pairs(messages: tuple[Message, ...]) -> None:
     """Refuse tool messages that answer no call, and calls that were left without an answer."""
     open_ids: set[str] = set()
     for index, message in enumerate(messages):
@@ -213,14 +232,14 @@ class Answer(msgspec.Struct, frozen=True):
     def events(self) -> Iterator[bytes]:
         """Yield the server-sent events of a streamed answer, `[DONE]` included."""
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
-        for piece in _pieces(self.reply.text):
+        for piece in pieces(self.reply.text):
             yield self._chunk({"content": piece})
         for index, call in enumerate(self.reply.tool_calls):
             wire = _wire_call(call)
             arguments: str = wire["function"]["arguments"]
             wire["function"]["arguments"] = ""
             yield self._chunk({"tool_calls": [{"index": index, **wire}]})
-            for piece in _pieces(arguments):
+            for piece in pieces(arguments):
                 delta = {"index": index, "function": {"arguments": piece}}
                 yield self._chunk({"tool_calls": [delta]})
         yield self._chunk({}, finish_reason=self._finish_reason())
@@ -248,21 +267,25 @@ class Answer(msgspec.Struct, frozen=True):
 
 def answer_for(request: ChatRequest, reply: Reply, *, random_ids: bool) -> Answer:
     """Return the answer that carries `reply`, with ids and token counts."""
-    digest = _conversation_digest(request.conversation)
-    calls = tuple(
-        call
-        if call.call_id
-        else replace(call, call_id="call_" + (random_hex(12) if random_ids else f"{digest}{index}"))
-        for index, call in enumerate(reply.tool_calls)
-    )
+    answer_id, reply = with_ids(request, reply, random_ids=random_ids)
     return Answer(
-        answer_id="chatcmpl-" + (random_hex(12) if random_ids else digest),
+        answer_id=f"chatcmpl-{answer_id}",
         created_s=wall_ns() // 1_000_000_000,
         model=request.model,
-        reply=replace(reply, tool_calls=calls),
-        usage=_usage(request.conversation, reply),
+        reply=reply,
+        usage=usage_of(request.conversation, reply),
         include_usage=request.include_usage,
     )
+
+
+def with_ids(request: ChatRequest, reply: Reply, *, random_ids: bool, prefix: str = "call_") -> tuple[str, Reply]:
+    """Return an id for an answer, without its kind's prefix, and the reply with ids for its tool calls."""
+    digest = conversation_digest(request.conversation)
+    calls = tuple(
+        call if call.call_id else replace(call, call_id=prefix + (random_hex(12) if random_ids else f"{digest}{index}"))
+        for index, call in enumerate(reply.tool_calls)
+    )
+    return random_hex(12) if random_ids else digest, replace(reply, tool_calls=calls)
 
 
 def _wire_call(call: ToolCall) -> dict[str, Any]:
@@ -274,11 +297,13 @@ def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """Yield a text as a stream's deltas carry it."""
     return (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
 
 
-def _conversation_digest(conversation: Conversation) -> str:
+def conversation_digest(conversation: Conversation) -> str:
+    """Return what tells one conversation from another."""
     return blake2b(msgspec.json.encode(conversation), digest_size=11).hexdigest()
 
 
@@ -287,7 +312,7 @@ def _tokens(text: str, calls: tuple[ToolCall, ...]) -> int:
     return -(-size // _BYTES_PER_TOKEN)
 
 
-def _usage(conversation: Conversation, reply: Reply) -> dict[str, Any]:
+def usage_of(conversation: Conversation, reply: Reply) -> dict[str, Any]:
     """Count a token per four bytes; what stands before and in the last answer counts as cached."""
     sizes = [_tokens(message.text, message.tool_calls) for message in conversation.messages]
     answered = [i for i, message in enumerate(conversation.messages) if message.role == "assistant"]

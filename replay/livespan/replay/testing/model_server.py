@@ -1,6 +1,8 @@
-"""A small model on 127.0.0.1 that speaks OpenAI's chat completions, for tests and the demo.
+"""A small model on 127.0.0.1 that speaks as OpenAI's and Anthropic's do, for tests and the demo.
 
     POST /v1/chat/completions   answers by a script (script.py), whole or streamed (chat_wire.py)
+    POST /v1/responses          the same, in OpenAI's newer words (responses_wire.py)
+    POST /v1/messages           the same, in Anthropic's (anthropic_wire.py)
     GET  /v1/models             one model
     GET  /control/counts        {label: {requests, answers, refused, abandoned, held}}
     POST /control/hold          {"label": L, "request": N}: request N (from 1) of L waits
@@ -26,22 +28,17 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, NamedTuple, Protocol, Self, cast
 
 import msgspec
 
-from livespan.replay.testing.chat_wire import (
-    Answer,
-    RefusedError,
-    answer_for,
-    error_body,
-    parse_request,
-)
-from livespan.replay.testing.script import Script, demo_script, order_script, plain_script
+from livespan.replay.testing import anthropic_wire, chat_wire, responses_wire
+from livespan.replay.testing.chat_wire import ChatRequest, RefusedError, error_body
+from livespan.replay.testing.script import Reply, Script, demo_script, order_script, plain_script
 from livespan.replay.testing.traffic import Counts, Traffic
 
 __all__ = ["LABEL_HEADER", "ModelServer", "main"]
@@ -56,6 +53,37 @@ _SCRIPTS: Final[dict[str, Script]] = {
     "demo": demo_script,
     "order": order_script,
     "plain": plain_script,
+}
+
+
+class _Answer(Protocol):
+    """An answer, ready to be written whole or as a stream."""
+
+    def whole(self) -> bytes: ...
+
+    def events(self) -> Iterator[bytes]: ...
+
+
+class _MakesAnswers(Protocol):
+    def __call__(self, request: ChatRequest, reply: Reply, /, *, random_ids: bool) -> _Answer: ...
+
+
+class _MakesErrors(Protocol):
+    def __call__(self, message: str, /, *, param: str) -> bytes: ...
+
+
+class _Wire(NamedTuple):
+    """How one address reads requests and writes answers and errors."""
+
+    parse: Callable[[bytes], ChatRequest]
+    answer: _MakesAnswers
+    error: _MakesErrors
+
+
+_WIRES: Final = {
+    "/v1/chat/completions": _Wire(chat_wire.parse_request, chat_wire.answer_for, error_body),
+    "/v1/responses": _Wire(responses_wire.parse_request, responses_wire.answer_for, error_body),
+    "/v1/messages": _Wire(anthropic_wire.parse_request, anthropic_wire.answer_for, anthropic_wire.error_body),
 }
 
 
@@ -175,8 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
-        elif path == "/v1/chat/completions":
-            self._chat(body)
+        elif path in _WIRES:
+            self._chat(_WIRES[path], body)
         elif path in ("/control/hold", "/control/release"):
             self._control(body)
         else:
@@ -198,16 +226,16 @@ class _Handler(BaseHTTPRequestHandler):
             traffic.hold(order.label, order.request)
         self._send(200, b"{}")
 
-    def _chat(self, body: bytes) -> None:
+    def _chat(self, wire: _Wire, body: bytes) -> None:
         traffic = self._http.traffic
         header = self._label or self.headers.get(LABEL_HEADER, "")
         try:
-            request = parse_request(body)
+            request = wire.parse(body)
         except RefusedError as refused:
             label = header or DEFAULT_LABEL
             traffic.arrive(label)
             traffic.refuse(label)
-            self._send(refused.status, error_body(refused.message, param=refused.param))
+            self._send(refused.status, wire.error(refused.message, param=refused.param))
             return
         label = header or request.user or DEFAULT_LABEL
         number = traffic.arrive(label)
@@ -215,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         reply = self._http.script(request.conversation)
-        answer = answer_for(request, reply, random_ids=self._http.random_ids)
+        answer = wire.answer(request, reply, random_ids=self._http.random_ids)
         with traffic.answering(label):
             if self._client_is_gone():
                 self.close_connection = True
@@ -244,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def _stream(self, answer: Answer) -> None:
+    def _stream(self, answer: _Answer) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
