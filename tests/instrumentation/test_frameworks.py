@@ -44,7 +44,7 @@ def put_back() -> Iterator[None]:
 
 def test_everything_hooked_is_put_back() -> None:
     before: list[Any] = [vars(owner)[name] for owner, name in HOOKED]
-    assert instrument() == ("langgraph",)
+    assert "langgraph" in instrument()
     during: list[Any] = [vars(owner)[name] for owner, name in HOOKED]
     assert all(new is not old for new, old in zip(during, before, strict=True))
     assert instrument(["langgraph"]) == ("langgraph",)
@@ -55,7 +55,7 @@ def test_everything_hooked_is_put_back() -> None:
 
 
 def test_a_framework_that_is_not_known_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="Known are: langgraph"):
+    with pytest.raises(InvalidInput, match="Known are: .*langgraph"):
         instrument(["langgraff"])
 
 

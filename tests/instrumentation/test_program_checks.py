@@ -13,7 +13,7 @@ from livespan.instrumentation.program_checks import check, look_at
 AGENT = """
 import livespan.instrumentation as ls
 from livespan.instrumentation import tool
-import openai
+import cohere
 from helpers import pay
 from . import broken_relative
 
@@ -54,7 +54,7 @@ def test_a_program_and_its_own_modules_are_read(agent: Path) -> None:
 def test_what_nothing_records_is_told_with_its_place(agent: Path) -> None:
     found = list(check(["python", "-X", "dev", str(agent), "--order", "17"]))
     unseen = [finding.detail for finding in found if finding.name == "not seen"]
-    assert [detail.split(" (")[0] for detail in unseen] == ["openai", "stripe"]
+    assert [detail.split(" (")[0] for detail in unseen] == ["cohere", "stripe"]
     assert f"{agent}:4" in unseen[0]
     assert [finding.detail for finding in found if finding.name == "seen"] == [
         "langgraph (graphs): recorded by ls.instrument()"
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_said_and_does_not_end_the_look(agent: Path) -> N
     (agent.parent / "helpers" / "pay.py").write_text("def broken(:\n")
     found = [finding.detail for finding in check([str(agent)])]
     assert any("cannot be read as Python" in detail for detail in found)
-    assert any("openai" in detail for detail in found)
+    assert any("cohere" in detail for detail in found)
 
 
 @pytest.mark.parametrize("words", [["python", "-c", "pass"], ["node", "agent.js"], ["python", "missing.py"]])

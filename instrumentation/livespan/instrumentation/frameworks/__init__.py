@@ -1,7 +1,8 @@
 """Agent frameworks, hooked so that their model and tool calls are recorded, and answered from the record.
 
     instrument() ──▶ tool_sites.py   what the user says of tools by name
-                 └─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
+                 ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
+                 └─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
 them back; calling.py says where a call belongs; streams.py records an answer that comes in parts.
@@ -43,7 +44,9 @@ class _Framework(NamedTuple):
 
 
 _FRAMEWORKS: Final = {
+    "anthropic": _Framework("anthropic", "AnthropicInstrumentor"),
     "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
+    "openai": _Framework("openai", "OpenAIInstrumentor"),
 }
 
 
