@@ -2,7 +2,8 @@
 
     instrument() ──▶ tool_sites.py   what the user says of tools by name
                  ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
-                 └─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
+                 ├─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
+                 └─▶ mcp.py          tools of MCP servers
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
 them back; calling.py says where a call belongs; streams.py records an answer that comes in parts.
@@ -46,6 +47,7 @@ class _Framework(NamedTuple):
 _FRAMEWORKS: Final = {
     "anthropic": _Framework("anthropic", "AnthropicInstrumentor"),
     "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
+    "mcp": _Framework("mcp", "MCPInstrumentor"),
     "openai": _Framework("openai", "OpenAIInstrumentor"),
 }
 
