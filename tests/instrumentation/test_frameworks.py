@@ -55,7 +55,7 @@ def test_everything_hooked_is_put_back() -> None:
 
 
 def test_a_framework_that_is_not_known_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="Known are: .*langgraph"):
+    with pytest.raises(InvalidInput, match=r"Known are: .*langgraph"):
         instrument(["langgraff"])
 
 
