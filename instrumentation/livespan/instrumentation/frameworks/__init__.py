@@ -4,6 +4,8 @@
                  ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
                  ├─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
                  └─▶ mcp.py          tools of MCP servers
+                 ├─▶ langgraph.py        LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
+                 └─▶ openai_agents.py    OpenAI Agents SDK: openai_agents_*.py
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
 them back; calling.py says where a call belongs; streams.py records an answer that comes in parts.
@@ -49,6 +51,7 @@ _FRAMEWORKS: Final = {
     "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
     "mcp": _Framework("mcp", "MCPInstrumentor"),
     "openai": _Framework("openai", "OpenAIInstrumentor"),
+    "openai_agents": _Framework("openai-agents", "OpenAIAgentsInstrumentor"),
 }
 
 
