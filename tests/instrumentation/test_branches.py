@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from anyio import to_thread
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.branches import branch, current, entered
@@ -142,6 +143,15 @@ def test_a_worker_that_was_started_by_a_run_is_in_no_run_afterwards(root: Scope)
         with entered(root):
             pool.submit(path).result()
         assert pool.submit(path).result() == ""
+
+
+async def test_work_of_anyios_pool_is_its_submitters_whichever_worker_takes_it(root: Scope) -> None:
+    with entered(root):
+        first = await to_thread.run_sync(path)
+        with entered(root.named("agent")):
+            second = await to_thread.run_sync(path)  # by the idle worker
+        both = await asyncio.gather(*[to_thread.run_sync(path) for _ in range(2)])
+    assert (first, second, both) == ("/", "/agent.0", ["/~run_sync.0", "/~run_sync.1"])
 
 
 def test_threads_are_named_by_their_target_or_class(root: Scope) -> None:

@@ -3,7 +3,8 @@
 
 `asyncio.to_thread`, `run_in_executor` and `Executor.map` all come to `submit`. A pool starts its
 worker threads inside `submit`, or does not, as timing has it: they are no branches and inherit
-nothing; the work is the branch.
+nothing; the work is the branch. The workers of anyio's pool are no branches either; their work,
+which is handed over with its submitter's context, goes on in the submitter's scope.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ def branching_start(start: _Start) -> _Start:
         scope = current()
         if scope is None or thread.ident is not None:
             return start(thread)
+        if type(thread).__module__.startswith("anyio."):
+            token = CURRENT.set(None)  # it takes work of others, too
+            try:
+                return start(thread)
+            finally:
+                CURRENT.reset(token)
         branch = scope.branch(thread_label(thread))
         given = hint(branch, CURRENT.get())
         run = thread.run
