@@ -4,11 +4,13 @@
                  ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
                  ├─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
                  └─▶ mcp.py          tools of MCP servers
+    instrument() ──▶ tool_sites.py       what the user says of tools by name
                  ├─▶ langgraph.py        LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
-                 └─▶ openai_agents.py    OpenAI Agents SDK: openai_agents_*.py
+                 ├─▶ openai_agents.py    OpenAI Agents SDK: openai_agents_*.py
+                 └─▶ pydantic_ai.py      Pydantic AI: pydantic_ai_*.py
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
-them back; calling.py says where a call belongs; streams.py records an answer that comes in parts.
+them back; calling.py and agent_runs.py say where a call belongs; streams.py records an answer that comes in parts.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ _FRAMEWORKS: Final = {
     "mcp": _Framework("mcp", "MCPInstrumentor"),
     "openai": _Framework("openai", "OpenAIInstrumentor"),
     "openai_agents": _Framework("openai-agents", "OpenAIAgentsInstrumentor"),
+    "pydantic_ai": _Framework("pydantic-ai-slim", "PydanticAIInstrumentor"),
 }
 
 

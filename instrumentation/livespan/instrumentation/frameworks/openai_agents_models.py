@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias, cast
 
 from livespan.instrumentation.call_site import Told
 from livespan.instrumentation.calls import Codec, Request
+from livespan.instrumentation.frameworks.agent_runs import calling_scope
 from livespan.instrumentation.frameworks.calling import is_recorded_around
 from livespan.instrumentation.frameworks.openai_agents_prompts import asked_of, site_of, told_by
-from livespan.instrumentation.frameworks.openai_agents_scopes import calling_scope
 from livespan.instrumentation.frameworks.streams import StreamedCall, arecorded_parts
 from livespan.proto.codec import decode, encode
 from livespan.proto.node import NodeType

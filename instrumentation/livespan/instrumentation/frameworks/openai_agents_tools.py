@@ -27,8 +27,8 @@ from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Codec, Request
 from livespan.instrumentation.core import Scope
 from livespan.instrumentation.decorators import is_recorded
+from livespan.instrumentation.frameworks.agent_runs import calling_scope
 from livespan.instrumentation.frameworks.openai_agents_prompts import FRAMEWORK
-from livespan.instrumentation.frameworks.openai_agents_scopes import calling_scope
 from livespan.instrumentation.frameworks.tool_sites import tool_site
 from livespan.instrumentation.session import Session
 from livespan.proto.codec import decode, encode
