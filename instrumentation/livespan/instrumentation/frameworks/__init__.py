@@ -1,13 +1,11 @@
 """Agent frameworks, hooked so that their model and tool calls are recorded, and answered from the record.
 
-    instrument() ──▶ tool_sites.py   what the user says of tools by name
-                 ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
-                 ├─▶ openai.py, anthropic.py   the plain clients: client_*.py, *_requests.py
-                 └─▶ mcp.py          tools of MCP servers
     instrument() ──▶ tool_sites.py       what the user says of tools by name
-                 ├─▶ langgraph.py        LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
-                 ├─▶ openai_agents.py    OpenAI Agents SDK: openai_agents_*.py
-                 └─▶ pydantic_ai.py      Pydantic AI: pydantic_ai_*.py
+                 ├─▶ langgraph.py        LangGraph and LangChain: langgraph_*.py, langchain_*.py
+                 ├─▶ openai_agents.py    the OpenAI Agents SDK: openai_agents_*.py
+                 ├─▶ pydantic_ai.py      Pydantic AI: pydantic_ai_*.py
+                 ├─▶ openai.py, anthropic.py    the plain clients: client_*.py, *_requests.py
+                 └─▶ mcp.py              tools of MCP servers
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
 them back; calling.py and agent_runs.py say where a call belongs; streams.py records an answer that comes in parts.
