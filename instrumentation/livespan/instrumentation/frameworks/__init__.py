@@ -53,6 +53,7 @@ _FRAMEWORKS: Final = {
     "openai": _Framework("openai", "OpenAIInstrumentor"),
     "openai_agents": _Framework("openai-agents", "OpenAIAgentsInstrumentor"),
     "pydantic_ai": _Framework("pydantic-ai-slim", "PydanticAIInstrumentor"),
+    "smolagents": _Framework("smolagents", "SmolagentsInstrumentor"),
 }
 
 
