@@ -12,6 +12,7 @@ __all__ = ["DIES", "FRAMEWORKS", "Cell", "all_cells", "cover"]
 
 FRAMEWORKS: Final = {
     "langgraph": ("nested", "async", "stream"),
+    "smolagents": ("nested", "stream"),
 }
 """What is played of each framework beside once, twice, thrice and plain, which every one has."""
 DIES: Final = ("before", "inside", "after", "between")

@@ -11,7 +11,7 @@ twice for the very same, there is none, and the branches that make the two calls
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -75,7 +75,7 @@ def scoped_run(original: _Function) -> _Function:
     return run
 
 
-def _streamed(session: Session, scope: Scope, steps: Iterator[Any]) -> Iterator[Any]:
+def _streamed(session: Session, scope: Scope, steps: Generator[Any]) -> Iterator[Any]:
     try:
         while True:
             # Only while the agent works: between two steps the code that runs is the reader's.
@@ -86,6 +86,7 @@ def _streamed(session: Session, scope: Scope, steps: Iterator[Any]) -> Iterator[
             yield step
     except BaseException as error:
         session.leave(scope, error)
+        steps.close()
         raise
     session.leave(scope, None)
 

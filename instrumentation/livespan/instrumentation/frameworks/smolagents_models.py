@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import NAMESPACE_OID, uuid5
 
 from livespan.instrumentation.call_site import CallSite, Told
@@ -110,9 +110,9 @@ def naming_tool_call(original: _Function) -> _Function:
 
 def _prompt(model: Any, messages: Any, given: Mapping[str, Any], *, streamed: bool) -> tuple[CallSite, Request]:
     """Return a model call as its site and request; its result is a ChatMessage, or the list of all deltas."""
-    kind = type(model)
+    kind = cast("type[object]", type(model))
     name = str(getattr(model, "model_id", None) or kind.__name__)
-    settings = {**given, **(getattr(model, "kwargs", None) or {})}
+    settings: dict[str, Any] = {**given, **(getattr(model, "kwargs", None) or {})}
     value: dict[str, Any] = {
         "model": {"type": kind.__name__, "name": name},
         "messages": [_seen(message) for message in messages],
@@ -134,22 +134,21 @@ def _prompt(model: Any, messages: Any, given: Mapping[str, Any], *, streamed: bo
 
 def _seen(message: Any) -> dict[str, Any]:
     """Return what the model sees of a message, which may be a plain dict."""
-    held: Mapping[str, Any] = message if isinstance(message, dict) else vars(message)
-    role: Any = held.get("role")
-    content: Any = held.get("content")
-    parts: Any = [_seen_part(part) for part in content] if isinstance(content, list) else content
-    seen: dict[str, Any] = {"role": role.value if isinstance(role, Enum) else role, "content": parts}
-    calls: Any = held.get("tool_calls")
+    held = cast("dict[str, Any]", message if isinstance(message, dict) else vars(message))
+    role, content, calls = held.get("role"), held.get("content"), cast("list[Any] | None", held.get("tool_calls"))
+    if isinstance(content, list):
+        content = [_seen_part(part) for part in cast("list[dict[str, Any]]", content)]
+    seen: dict[str, Any] = {"role": role.value if isinstance(role, Enum) else role, "content": content}
     if calls:
         seen["tool_calls"] = [_seen_call(call) for call in calls]
     return seen
 
 
-def _seen_part(part: Any) -> Any:
-    if isinstance(part, dict) and part.get("type") == "image":
-        encoded = import_module("smolagents.utils").encode_image_base64
-        return {"type": "image", "image": encoded(part["image"])}
-    return part
+def _seen_part(part: dict[str, Any]) -> dict[str, Any]:
+    if part.get("type") != "image":
+        return part
+    encoded: _Function = import_module("smolagents.utils").encode_image_base64
+    return {"type": "image", "image": encoded(part["image"])}
 
 
 def _seen_call(call: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
 from io import BytesIO
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from livespan.instrumentation.call_site import CallSite
 from livespan.instrumentation.calls import Codec, Request
@@ -87,14 +87,20 @@ def _png(image: Any) -> str:
 
 
 def _hands_back(tool: Any) -> bool:
-    return type(tool).forward is import_module("smolagents.default_tools").FinalAnswerTool.forward
+    own: Any = import_module("smolagents.default_tools")
+    return _forward(tool) is own.FinalAnswerTool.forward
+
+
+def _forward(tool: Any) -> object:
+    """Return the body as the tool's class has it."""
+    return inspect.getattr_static(tool, "forward")
 
 
 def _arguments(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Return the arguments by name, as `__call__` reads them; None where the tool's body cannot be reached by them."""
     named = {name: value for name, value in kwargs.items() if name != "sanitize_inputs_outputs"}
     if len(args) == 1 and not named and isinstance(args[0], dict):
-        only: dict[str, Any] = args[0]
+        only = cast("dict[str, Any]", args[0])
         if all(name in tool.inputs for name in only):
             args, named = (), only
     try:
@@ -132,7 +138,6 @@ def _decode(output_type: str, data: bytes) -> Any:
 
 
 def _site(tool: Any) -> CallSite:
-    forward = type(tool).forward
     own: Any = import_module("smolagents.default_tools")
-    read = is_recorded(tool.forward) or any(forward is getattr(own, name).forward for name in _READS if hasattr(own, name))
-    return tool_site(tool.name, FRAMEWORK, read=read)
+    reads = [getattr(own, name).forward for name in _READS if hasattr(own, name)]
+    return tool_site(tool.name, FRAMEWORK, read=is_recorded(tool.forward) or _forward(tool) in reads)
