@@ -48,6 +48,7 @@ class _Framework(NamedTuple):
 
 _FRAMEWORKS: Final = {
     "anthropic": _Framework("anthropic", "AnthropicInstrumentor"),
+    "crewai": _Framework("crewai", "CrewAIInstrumentor"),
     "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
     "mcp": _Framework("mcp", "MCPInstrumentor"),
     "openai": _Framework("openai", "OpenAIInstrumentor"),
