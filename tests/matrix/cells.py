@@ -11,6 +11,7 @@ import msgspec
 __all__ = ["DIES", "FRAMEWORKS", "Cell", "all_cells", "cover"]
 
 FRAMEWORKS: Final = {
+    "crewai": ("nested", "async", "stream"),
     "langgraph": ("nested", "async", "stream"),
     "smolagents": ("nested", "stream"),
 }

@@ -106,7 +106,9 @@ def server() -> Iterator[ModelServer]:
 
 def model_of(server: ModelServer, label: str, **more: Any) -> Any:
     url = f"{server.labelled_url(label)}/v1"
-    return crewai.LLM(model="openai/livespan-test-model", base_url=url, api_key="none", max_retries=0, **CLOSING, **more)
+    return crewai.LLM(
+        model="openai/livespan-test-model", base_url=url, api_key="none", max_retries=0, **CLOSING, **more
+    )
 
 
 def agent_of(model: Any, role: str, given: list[Any], **more: Any) -> Any:
@@ -253,9 +255,7 @@ def test_a_second_life_is_answered_from_the_record(server: ModelServer, way: Any
 
 
 @every_way
-def test_wherever_it_is_killed_the_next_life_ends_the_run_and_does_nothing_twice(
-    server: ModelServer, way: Any
-) -> None:
+def test_wherever_it_is_killed_the_next_life_ends_the_run_and_does_nothing_twice(server: ModelServer, way: Any) -> None:
     prompts, _, ran = WAYS[way]
     whole = Tape()
     with whole.life():
@@ -372,7 +372,8 @@ def test_methods_of_a_flow_are_scopes_of_it_wherever_they_were_triggered(server:
     with tape.life():
         use_flow(server, "agent")
     assert tape.scopes(NodeType.TOOL) == [
-        f"/OrderFlow.0/{method}.0/{role}.0" for method, role in (("both", "Both"), ("first", "First"), ("second", "Second"))
+        f"/OrderFlow.0/{method}.0/{role}.0"
+        for method, role in (("both", "Both"), ("first", "First"), ("second", "Second"))
     ]
 
 
@@ -474,7 +475,9 @@ async def test_a_model_and_a_tool_are_called_asynchronously(server: ModelServer)
         with tape.life():
             model = model_of(server, "agent")
             found.append((await model.acall("hello"), await add.arun(cents=1)))
-            found.append((await model.acall("hello"), await check_stock.to_structured_tool().ainvoke({"order_id": "1"})))
+            found.append(
+                (await model.acall("hello"), await check_stock.to_structured_tool().ainvoke({"order_id": "1"}))
+            )
     assert found[:2] == found[2:]
     assert RAN == {"add": 1, "check_stock": 1}
     assert asked_of(server) == 2
@@ -501,6 +504,15 @@ def test_a_stop_in_a_thread_of_a_task_ends_the_crew(server: ModelServer) -> None
     assert done
     assert isinstance(done[0], (InDoubt, RunStopped))
     assert RAN["charge_card"] == 1
+
+
+def test_a_stop_comes_out_of_a_stream(server: ModelServer) -> None:
+    tape = Tape()
+    with tape.life():
+        stream_crew(server, "agent")
+    with pytest.raises(Divergence), tape.life():
+        list(shop(server, "agent", "pay order-18", stream=True).kickoff())
+    assert asked_of(server) == 4
 
 
 def test_uninstrument_puts_everything_back(server: ModelServer) -> None:

@@ -64,6 +64,10 @@ def _replace_scopes() -> None:
     _hooks.replace(flow, "kickoff_async", scopes.scoped_flow)
     _hooks.replace(flow, "resume_async", scopes.scoped_flow)
     _hooks.replace(flow, "_execute_method", scopes.scoped_method)
+    # These modules have bound the name; replacing it where it is defined would change nothing.
+    _hooks.replace(import_module("crewai.crew"), "create_chunk_generator", scopes.stopping_stream)
+    _hooks.replace(import_module("crewai.flow.runtime"), "create_frame_generator", scopes.stopping_stream)
+    _hooks.replace(import_module("crewai.llms.base_llm"), "create_frame_generator", scopes.stopping_stream)
 
 
 def _replace_models() -> None:

@@ -153,9 +153,10 @@ def _told(about: Mapping[str, Scalar], reply: Reply) -> Told:
         if reply.tokens.get(word):
             attributes[name] = reply.tokens[word]
     issued: list[str] = []
-    if isinstance(reply.answer, list):
+    answer: object = reply.answer
+    if isinstance(answer, list):
         extract = import_module("crewai.utilities.agent_utils").extract_tool_call_info
-        for call in cast("list[Any]", reply.answer):
+        for call in cast("list[object]", answer):
             info = extract(call)
             if info and info[0] and not _ADDRESS.fullmatch(str(info[0])):
                 issued.append(str(info[0]))

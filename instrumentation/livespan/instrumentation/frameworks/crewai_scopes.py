@@ -14,9 +14,9 @@ that of a method lies in it, whatever thread or task it runs in.
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -25,6 +25,7 @@ from livespan.instrumentation.branches import entered
 from livespan.instrumentation.core import Scope
 from livespan.instrumentation.frameworks import calling
 from livespan.instrumentation.session import Session
+from livespan.proto.errors import Stop
 
 __all__ = [
     "CALL_ID",
@@ -38,6 +39,7 @@ __all__ = [
     "scoped_lite_agent",
     "scoped_method",
     "scoped_task",
+    "stopping_stream",
     "stopping_thread",
 ]
 
@@ -138,6 +140,31 @@ def stopping_thread(original: _Function) -> _Function:
     return _execute_task_async
 
 
+def stopping_stream(original: _Function) -> _Function:
+    """Return what makes a stream of what a thread does, at the end of which a Stop of that thread is raised.
+
+    The original takes what is no Exception for a good end.
+    """
+
+    @functools.wraps(original)
+    def create_generator(state: Any, run_func: _Function, output_holder: Any) -> Iterator[Any]:
+        stops: list[Stop] = []
+
+        @functools.wraps(run_func)
+        def run() -> Any:
+            try:
+                return run_func()
+            except Stop as stop:
+                stops.append(stop)
+                return None
+
+        yield from original(state, run, output_holder)
+        if stops:
+            raise stops[0].with_traceback(None)
+
+    return create_generator
+
+
 def scoped_lite_agent(original: _Function) -> _Function:
     """Return `LiteAgent._execute_core`, in a scope of the agent's role."""
 
@@ -203,7 +230,7 @@ def scoped_method(original: _Function) -> _Function:
 
 def _step(method: _Function) -> _Function:
     """Return a synchronous method under a name that the branch of its thread can be known by."""
-    if asyncio.iscoroutinefunction(method):
+    if inspect.iscoroutinefunction(method):
         return method
 
     def step(*args: Any, **kwargs: Any) -> Any:

@@ -225,7 +225,7 @@ def _arguments(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     if not args:
         read: dict[str, Any] = tool._validate_kwargs(kwargs)  # noqa: SLF001 - what `run` itself does first
         return read
-    fields = tool.args_schema.model_fields if tool.args_schema is not None else {}
+    fields: list[str] = list(tool.args_schema.model_fields) if tool.args_schema is not None else []
     return dict(zip(fields, args, strict=False)) | kwargs
 
 
