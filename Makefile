@@ -66,6 +66,9 @@ test-crash: setup ## real processes killed, disks that fail, power cuts
 	$(BIN)/python -m pytest -q tests -m crash
 
 test-matrix: setup frameworks ## agents in every framework, killed in the cells that cover all pairs of settings
+	for name in $(FRAMEWORKS); do \
+	  .make/frameworks/$$name/bin/python -m pytest -q -p no:cacheprovider tests/matrix/inside/test_$$name.py || exit 1; \
+	done
 	$(BIN)/python -m pytest -q tests/matrix -m matrix
 
 matrix: setup frameworks ## every cell of every framework (hours; goes on where it was); writes tests/matrix/results/

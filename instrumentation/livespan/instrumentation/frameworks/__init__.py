@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not re-exported
 
 from livespan.instrumentation.decorators import InDoubtSetting
 from livespan.instrumentation.frameworks import tool_sites
+from livespan.instrumentation.known_frameworks import FRAMEWORKS
 from livespan.instrumentation.masking import Mask
 from livespan.instrumentation.process_defaults import forget_process_defaults, say_process_defaults
 from livespan.proto.errors import InvalidInput
@@ -31,31 +32,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["instrument", "known_frameworks", "uninstrument"]
-
-
-class _Framework(NamedTuple):
-    """A framework that can be instrumented: the package that tells whether it is here, and the class, in the module of
-    the framework's name beside this one, that instruments it.
-    """
-
-    package: str
-    type_name: str
-
-    def instrumentor(self, name: str) -> BaseInstrumentor:
-        """Return it; its module is imported now."""
-        return cast("BaseInstrumentor", getattr(import_module(f"{__name__}.{name}"), self.type_name)())
-
-
-_FRAMEWORKS: Final = {
-    "anthropic": _Framework("anthropic", "AnthropicInstrumentor"),
-    "crewai": _Framework("crewai", "CrewAIInstrumentor"),
-    "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
-    "mcp": _Framework("mcp", "MCPInstrumentor"),
-    "openai": _Framework("openai", "OpenAIInstrumentor"),
-    "openai_agents": _Framework("openai-agents", "OpenAIAgentsInstrumentor"),
-    "pydantic_ai": _Framework("pydantic-ai-slim", "PydanticAIInstrumentor"),
-    "smolagents": _Framework("smolagents", "SmolagentsInstrumentor"),
-}
 
 
 def instrument(
@@ -85,19 +61,17 @@ def instrument(
     if isinstance(frameworks, str):
         frameworks = (frameworks,)
     names = (
-        [name for name, known in _FRAMEWORKS.items() if _installed(known.package)]
+        [name for name, known in FRAMEWORKS.items() if _installed(known.package)]
         if frameworks is None
         else list(frameworks)
     )
     for name in names:
-        if name not in _FRAMEWORKS:
-            raise InvalidInput(
-                "this framework is not known", subject=name, hint=f"Known are: {', '.join(_FRAMEWORKS)}."
-            )
+        if name not in FRAMEWORKS:
+            raise InvalidInput("this framework is not known", subject=name, hint=f"Known are: {', '.join(FRAMEWORKS)}.")
     tool_sites.configure(effects, in_doubt)
     say_process_defaults(mask, tracer_provider)
     for name in names:
-        instrumentor = _FRAMEWORKS[name].instrumentor(name)
+        instrumentor = _instrumentor(name)
         if instrumentor.is_instrumented_by_opentelemetry:
             continue
         try:
@@ -114,20 +88,24 @@ def instrument(
 
 def known_frameworks() -> list[tuple[str, tuple[str, ...]]]:
     """Return the name of each framework that can be hooked, with the packages and versions that it takes."""
-    return [
-        (name, tuple(known.instrumentor(name).instrumentation_dependencies())) for name, known in _FRAMEWORKS.items()
-    ]
+    return [(name, tuple(_instrumentor(name).instrumentation_dependencies())) for name in FRAMEWORKS]
 
 
 def uninstrument() -> None:
     """Put back what `instrument` replaced, and forget what was said of tools."""
-    for name, known in _FRAMEWORKS.items():
+    for name, known in FRAMEWORKS.items():
         if _installed(known.package):
-            instrumentor = known.instrumentor(name)
+            instrumentor = _instrumentor(name)
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
     tool_sites.forget()
     forget_process_defaults()
+
+
+def _instrumentor(name: str) -> BaseInstrumentor:
+    """Return a framework's instrumentor; its module is imported now."""
+    module = import_module(f"{__name__}.{name}")
+    return cast("BaseInstrumentor", getattr(module, FRAMEWORKS[name].type_name)())
 
 
 def _installed(package: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_ENVIRONMENTS: Final = "livespan.environments"
 _NOT_AGAIN: Final = frozenset({"Cancelled", "RunCancelled", "RunFinished"})
 """Stops after which the same command would be refused again, whatever is mended."""
 
@@ -107,7 +109,10 @@ def _environment(where: Where, run_id: str, project: str) -> dict[str, str]:
     }
     if where.endpoint:
         own["LIVESPAN_ENDPOINT"] = where.endpoint
-    return {**os.environ, **own}
+    given = {**os.environ, **own}
+    for point in sorted(entry_points(group=_ENVIRONMENTS), key=lambda point: point.name):
+        given.update(point.load()(given))
+    return given
 
 
 def _again(where: Where, run_id: str, project: str, cwd: Path | None, command: tuple[str, ...]) -> str:
