@@ -8,8 +8,9 @@ The program gives its framework ONE tool, a function `charge_card(cents: int) ->
 whatever thread or task the framework runs it in), asks `job.question` with a real client at `job.model_url`, in the way
 that `job.way` says (plain, async, stream), and returns the last text. For the shape `nested` the outer agent has one
 tool, the inner agent under a name with `billing` in it, and the inner one has charge_card. It opens no run and
-instruments nothing: the frame does. Where `job.how` is `own` it also uses the framework's own checkpointer, kept in
-`job.own` from life to life; what cannot be played raises `Unplayable`.
+instruments nothing: the frame does. Where the program itself calls its tools, charge_card stands under `@ls.tool` with
+`in_doubt(job)`; where another process has it, that one calls `charge_under`. Where `job.how` is `own` it also uses the
+framework's own checkpointer, kept in `job.own` from life to life; what cannot be played raises `Unplayable`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from unittest.mock import patch
 
 import msgspec
@@ -27,12 +28,13 @@ from tests.matrix.script import question
 
 import livespan.instrumentation as ls
 from livespan.instrumentation.client import CollectorClient
+from livespan.instrumentation.decorators import InDoubtSetting
 from livespan.proto import errors
 from livespan.proto.errors import EXIT_CODES, LivespanError, RunStopped
 from livespan.proto.v1.livespan_pb2 import RunRef
 from livespan.replay.testing.ledger import charge, find
 
-__all__ = ["Charging", "Job", "Outcome", "Unplayable", "play"]
+__all__ = ["Charging", "Job", "Outcome", "Unplayable", "charge_under", "charging", "in_doubt", "play"]
 
 MODEL = "livespan-test-model"
 Charging: TypeAlias = Callable[[int], str]
@@ -99,7 +101,7 @@ def play(work: Callable[[Job, Charging], str]) -> int:
     job = msgspec.json.decode(sys.argv[1], type=Job)
     code = 0
     try:
-        outcome = _watched(work, job) if job.how == "ours" else Outcome(work(job, _charging(job)))
+        outcome = _watched(work, job) if job.how == "ours" else Outcome(work(job, charging(job)))
     except Unplayable as error:
         outcome, code = Outcome(stopped="Unplayable", message=str(error)), 3
     except LivespanError as error:
@@ -116,29 +118,34 @@ def _public_name(error: BaseException) -> str:
 
 
 def _watched(work: Callable[[Job, Charging], str], job: Job) -> Outcome:
-    ls.instrument(in_doubt={"charge_card": _probe(job) if job.policy == "probe" else job.policy})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]  # a word of ours
+    ls.instrument(in_doubt={"charge_card": in_doubt(job)})
     intend = CollectorClient.intend
 
     def dying(self: CollectorClient, run: RunRef, epoch: int, export: bytes, timeout_s: float) -> int:
-        _reach(job, "between")
+        _reach(job, "between", os.getpid())
         return intend(self, run, epoch, export, timeout_s)
 
     with patch.object(CollectorClient, "intend", dying), ls.run(job.run_id, home=job.home) as run:
-        answer = work(job, _charging(job))
+        answer = work(job, charging(job))
         return Outcome(answer, "", "", run.reused, run.executed)
 
 
-def _charging(job: Job) -> Charging:
+def charging(job: Job) -> Charging:
     """Return what the program's tool calls: the provider, a ledger that honours keys."""
+    return lambda cents: charge_under(job, cents, ls.idempotency_key() if job.how == "ours" else "", os.getpid())
 
-    def charge_card(cents: int) -> str:
-        key = ls.idempotency_key() if job.how == "ours" else ""
-        _reach(job, "before")
-        done = charge(job.ledger, cents, key, honours_keys=True)
-        _reach(job, "inside")
-        return f"charged {done['cents']} cents, receipt {done['receipt']}"
 
-    return charge_card
+def charge_under(job: Job, cents: int, key: str, agent: int) -> str:
+    """Charge under a key that was handed on, maybe by another process; `agent` is the one that dies of it."""
+    _reach(job, "before", agent)
+    done = charge(job.ledger, cents, key, honours_keys=True)
+    _reach(job, "inside", agent)
+    return f"charged {done['cents']} cents, receipt {done['receipt']}"
+
+
+def in_doubt(job: Job) -> InDoubtSetting:
+    """Return what `job.policy` says of charge_card, for a program that decorates it itself."""
+    return _probe(job) if job.policy == "probe" else cast("InDoubtSetting", job.policy)
 
 
 def _probe(job: Job) -> Callable[..., object]:
@@ -149,6 +156,8 @@ def _probe(job: Job) -> Callable[..., object]:
     return look
 
 
-def _reach(job: Job, point: str) -> None:
+def _reach(job: Job, point: str, agent: int) -> None:
     if job.die_at == point:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(agent, signal.SIGKILL)
+        # Where the agent is another process, this one ends with it.
+        os._exit(1)

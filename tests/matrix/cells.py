@@ -11,8 +11,11 @@ import msgspec
 __all__ = ["DIES", "FRAMEWORKS", "Cell", "all_cells", "cover"]
 
 FRAMEWORKS: Final = {
+    "anthropic": ("nested", "async", "stream"),
     "crewai": ("nested", "async", "stream"),
     "langgraph": ("nested", "async", "stream"),
+    "mcp": ("async",),
+    "openai": ("nested", "async", "stream"),
     "smolagents": ("nested", "stream"),
 }
 """What is played of each framework beside once, twice, thrice and plain, which every one has."""
