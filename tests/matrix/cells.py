@@ -16,6 +16,8 @@ FRAMEWORKS: Final = {
     "langgraph": ("nested", "async", "stream"),
     "mcp": ("async",),
     "openai": ("nested", "async", "stream"),
+    "openai_agents": ("nested", "async", "stream"),
+    "pydantic_ai": ("nested", "async", "stream"),
     "smolagents": ("nested", "stream"),
 }
 """What is played of each framework beside once, twice, thrice and plain, which every one has."""
