@@ -139,6 +139,8 @@ class Player:
                     process.kill()
                     process.wait()
                     self._server.traffic.release(job.run_id, None)
+                    while self._server.counts(job.run_id).held:
+                        time.sleep(_LOOK_S)  # or the next life would be taken for one that is held
                     break
                 if time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired(process.args, _LIFE_S, output.read_bytes())
