@@ -19,6 +19,7 @@ FRAMEWORKS: Final = {
     "openai_agents": ("nested", "async", "stream"),
     "pydantic_ai": ("nested", "async", "stream"),
     "smolagents": ("nested", "stream"),
+    "strands": ("nested", "async", "stream"),
 }
 """What is played of each framework beside once, twice, thrice and plain, which every one has."""
 DIES: Final = ("before", "inside", "after", "between")

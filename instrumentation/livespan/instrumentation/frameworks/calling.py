@@ -8,8 +8,9 @@ made beside each other, the ids that the answer gave them tell them apart, and t
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from livespan.instrumentation.branches import entered
 from livespan.instrumentation.call_site import CallSite
@@ -18,7 +19,7 @@ from livespan.instrumentation.run_block import active
 from livespan.instrumentation.session import Session
 from livespan.proto.node import NodeType
 
-__all__ = ["calling_scope", "is_recorded_around", "prompt_site", "scoped"]
+__all__ = ["calling_scope", "is_recorded_around", "prompt_site", "scoped", "scoped_parts"]
 
 
 def calling_scope(same: tuple[str, ...] = (), beside: tuple[str, ...] = (), call_id: str = "") -> tuple[Session, Scope]:
@@ -58,7 +59,41 @@ def scoped(name: str, same: tuple[str, ...] = ()) -> Generator[Scope]:
     session.leave(scope, None)
 
 
+async def scoped_parts(session: Session, scope: Scope, start: Callable[[], Any]) -> AsyncIterator[Any]:
+    """Yield what the asynchronous generator that `start` returns yields, from within a scope that was entered.
+
+    Between two parts the code that runs is the reader's, and not in the scope. A Stop that the generator lost is raised
+    instead of its next part, and at its end.
+    """
+    try:
+        with entered(scope):
+            parts = start()
+        try:
+            while True:
+                with entered(scope):
+                    part = await anext(parts, _END)
+                if part is _END:
+                    break
+                if session.core.stopped is not None:
+                    raise session.core.stopped.with_traceback(None)
+                yield part
+        finally:
+            with entered(scope):
+                await parts.aclose()
+    except BaseException as error:
+        session.leave(scope, error)
+        raise
+    session.leave(scope, None)
+
+
 @functools.lru_cache(maxsize=1024)
 def prompt_site(model: str, framework: str) -> CallSite:
     """Return the call site of a model."""
     return CallSite.of(NodeType.PROMPT, model, effect=False, in_doubt=FAIL, framework=framework)
+
+
+class _End:
+    """No part: the generator has ended."""
+
+
+_END = _End()
