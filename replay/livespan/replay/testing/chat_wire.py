@@ -35,6 +35,10 @@ __all__ = [
     "pieces",
     "usage_of",
     "with_ids",
+    "count_tokens",
+    "error_body",
+    "parse_request",
+    "pieces",
 ]
 
 _BYTES_PER_TOKEN: Final = 4
@@ -299,6 +303,7 @@ def _event(value: dict[str, Any]) -> bytes:
 
 def pieces(text: str) -> Iterator[str]:
     """Yield a text as a stream's deltas carry it."""
+    """Return a text in the pieces in which it is streamed."""
     return (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
 
 
@@ -307,18 +312,19 @@ def conversation_digest(conversation: Conversation) -> str:
     return blake2b(msgspec.json.encode(conversation), digest_size=11).hexdigest()
 
 
-def _tokens(text: str, calls: tuple[ToolCall, ...]) -> int:
+def count_tokens(text: str, calls: tuple[ToolCall, ...]) -> int:
+    """Return the tokens of a message: one for each four bytes."""
     size = len(text.encode()) + sum(len(json.dumps(_wire_call(call))) for call in calls)
     return -(-size // _BYTES_PER_TOKEN)
 
 
 def usage_of(conversation: Conversation, reply: Reply) -> dict[str, Any]:
     """Count a token per four bytes; what stands before and in the last answer counts as cached."""
-    sizes = [_tokens(message.text, message.tool_calls) for message in conversation.messages]
+    sizes = [count_tokens(message.text, message.tool_calls) for message in conversation.messages]
     answered = [i for i, message in enumerate(conversation.messages) if message.role == "assistant"]
     cached = sum(sizes[: answered[-1] + 1]) if answered else 0
     prompt = sum(sizes)
-    completion = max(1, _tokens(reply.text, reply.tool_calls))
+    completion = max(1, count_tokens(reply.text, reply.tool_calls))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
