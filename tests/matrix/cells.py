@@ -13,6 +13,7 @@ __all__ = ["DIES", "FRAMEWORKS", "Cell", "all_cells", "cover"]
 FRAMEWORKS: Final = {
     "anthropic": ("nested", "async", "stream"),
     "crewai": ("nested", "async", "stream"),
+    "google_adk": ("nested", "async", "stream"),
     "langgraph": ("nested", "async", "stream"),
     "mcp": ("async",),
     "openai": ("nested", "async", "stream"),

@@ -7,6 +7,7 @@
                  ├─▶ openai.py, anthropic.py    the plain clients: client_*.py, *_requests.py
                  └─▶ mcp.py              tools of MCP servers
     instrument() ──▶ tool_sites.py   what the user says of tools by name
+                 ├─▶ google_adk.py   Google ADK: adk_*.py
                  ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
                  └─▶ strands.py      Strands: strands_*.py
 
@@ -51,6 +52,7 @@ class _Framework(NamedTuple):
 
 
 _FRAMEWORKS: Final = {
+    "google_adk": _Framework("google-adk", "GoogleAdkInstrumentor"),
     "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
     "strands": _Framework("strands-agents", "StrandsInstrumentor"),
 }
