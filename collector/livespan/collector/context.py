@@ -17,6 +17,7 @@ from livespan.collector.log.protocol import Appended, Faults
 from livespan.collector.metrics.registry import Metrics
 from livespan.collector.query.runs import Listing
 from livespan.collector.settings import CollectorSettings
+from livespan.collector.threads import Threads
 from livespan.proto.clock import Clock
 from livespan.proto.home import Home
 from livespan.proto.record import Record
@@ -102,6 +103,7 @@ class Context:
         target: gRPC target of the unix socket that the collector serves.
         append, append_here: the ways into the log, from the loop and from a thread.
         history: what is known of a run, from hot tier and lake together.
+        threads: what is known of LangGraph's threads, likewise.
         list_runs: the runs of a project ("" = all) as `runs list` shows them; called in a thread.
         indexed: waits until the hot tier has everything that was acknowledged when it is called.
         admission: set by recovery.
@@ -125,6 +127,7 @@ class Context:
     append: Append
     append_here: AppendHere
     history: History
+    threads: Threads
     list_runs: Callable[[str], Listing]
     indexed: Callable[[], Awaitable[None]]
     activity: Callable[[], None]

@@ -35,6 +35,11 @@ class History:
         Raises:
             Damaged: a file of the lake cannot be read.
         """
+        found = self.whole(project, run_id, generation)
+        return found if found is not None and found.is_run else None
+
+    def whole(self, project: str, run_id: str, generation: int | None = None) -> RunHistory | None:
+        """Return all that stands under a run id, as `run` does; a thread's records too (threads.py)."""
         view = self._hot.look(project, run_id)
         history = self._newest(view, project, run_id)
         if history is None:

@@ -32,6 +32,7 @@ class RunHistory:
         last_epoch, last_attempt: the greatest of any record, 0 = none.
         last_lease: the newest lease record.
         cancelled: the record that says that the run was cancelled; None = it was not.
+        thread: records of a thread, in log order; a run has none.
         root_ends: the ends of the run's root, of each life that came to one, in log order.
     """
 
@@ -51,6 +52,7 @@ class RunHistory:
         "project",
         "root_ends",
         "run_id",
+        "thread",
         "trace_id",
     )
 
@@ -69,6 +71,7 @@ class RunHistory:
         self.last_lease: Record | None = None
         self.cancelled: Record | None = None
         self.root_ends: list[Record] = []
+        self.thread: list[Record] = []
         self._checkpoints: dict[str, list[Record]] = {}
         self._root_id = NodeId(b"")
 
@@ -76,6 +79,19 @@ class RunHistory:
     def finished(self) -> bool:
         """Whether its root ended well; a run that failed may be resumed."""
         return bool(self.root_ends) and not self.root_ends[-1].failed
+
+    @property
+    def is_run(self) -> bool:
+        """Whether anything of a run is here, and not a thread alone."""
+        return bool(
+            self.calls
+            or self.attempts
+            or self.foreign
+            or self.last_lease
+            or self.cancelled
+            or self._checkpoints
+            or self.gaps
+        )
 
     @property
     def checkpoints(self) -> dict[str, list[Record]]:
@@ -100,6 +116,8 @@ class RunHistory:
             self._add_call(record)
         elif kind is RecordKind.CHECKPOINT:
             insort(self._checkpoints.setdefault(record.text(names.SCOPE) or ROOT_SCOPE, []), record, key=_log_seq)
+        elif kind is RecordKind.THREAD:
+            insort(self.thread, record, key=_log_seq)
         elif kind is RecordKind.GAP:
             scope = record.text(names.SCOPE) or ROOT_SCOPE
             if scope not in self.gaps:
@@ -126,6 +144,7 @@ class RunHistory:
         other.last_lease = self.last_lease
         other.cancelled = self.cancelled
         other.root_ends = self.root_ends.copy()
+        other.thread = self.thread.copy()
         other._checkpoints = {scope: records.copy() for scope, records in self._checkpoints.items()}
         other._root_id = self._root_id
         return other

@@ -44,6 +44,7 @@ from livespan.collector.readiness import reasons_not_ready
 from livespan.collector.room import Room
 from livespan.collector.seams import Seams
 from livespan.collector.settings import CollectorSettings
+from livespan.collector.threads import Threads
 from livespan.proto.errors import Stop
 from livespan.proto.home import Home
 from livespan.proto.otlp import Request
@@ -272,6 +273,7 @@ class Collector:
         settings, server = self._settings, self._ports.server
         limits = QueryLimits(settings.sql_memory_bytes, settings.sql_timeout_s, settings.sql_rows)
         engine = QueryEngine(self._publisher, limits)
+        history = History(self._hot, self._reader, self._log)
         self._context = Context(
             home=self.home,
             settings=settings,
@@ -281,7 +283,8 @@ class Collector:
             target=self._ports.target,
             append=self._intake.append,
             append_here=self._intake.append_here,
-            history=History(self._hot, self._reader, self._log),
+            history=history,
+            threads=Threads(history, self._hot, self._reader),
             list_runs=lambda project: list_runs(
                 engine, lambda trace: self._context.admission.held(trace), RunFilter(project)
             ),

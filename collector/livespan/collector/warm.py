@@ -46,7 +46,7 @@ class WarmRuns:
         """Keep the history of everything that is published of a run."""
         key = (history.project, history.run_id)
         self._drop(key)
-        records = 2 * len(history.calls) + len(history.attempts)
+        records = 2 * len(history.calls) + len(history.attempts) + len(history.thread)
         self._keep(key, history, _ENTRY_BYTES * (1 + records))
 
     def published(self, record: Record, size_bytes: int) -> None:

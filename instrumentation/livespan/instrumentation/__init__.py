@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from livespan.instrumentation.core import NOT_DONE, NotDone, Retry
     from livespan.instrumentation.decorators import step, tool
     from livespan.instrumentation.frameworks import instrument, uninstrument
+    from livespan.instrumentation.frameworks.langgraph_saver import LivespanSaver
     from livespan.instrumentation.masking import Masked
     from livespan.instrumentation.processor import LivespanSpanProcessor
     from livespan.instrumentation.run_block import Run, run
@@ -51,6 +52,7 @@ __all__ = [
     "EffectUnavailable",
     "InDoubt",
     "LeaseLost",
+    "LivespanSaver",
     "LivespanSpanProcessor",
     "Masked",
     "NotDone",
@@ -85,6 +87,7 @@ _HOMES = {
     "core": ("NOT_DONE", "NotDone", "Retry"),
     "decorators": ("step", "tool"),
     "frameworks": ("instrument", "uninstrument"),
+    "frameworks.langgraph_saver": ("LivespanSaver",),
     "masking": ("Masked",),
     "processor": ("LivespanSpanProcessor",),
     "run_block": ("Run", "run"),

@@ -1,4 +1,4 @@
-"""The agent's calls to the Recovery service, and to OTLP's Export: one channel per process and target, made lazily.
+"""The agent's calls to Recovery, to Threads, and to OTLP's Export: one channel per process and target, made lazily.
 
 On one machine an effect's permission takes the shorter way of proto/intend_socket.py, and gRPC where that does not
 serve. A forked child makes its own channel (a parent's does not survive the fork). Every call has a deadline. Errors
@@ -20,7 +20,7 @@ from livespan.proto.errors import Stop
 from livespan.proto.intend_socket import intend_path
 from livespan.proto.rpc import detail, open_channel, translate
 from livespan.proto.v1 import livespan_pb2 as pb
-from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub
+from livespan.proto.v1.livespan_pb2_grpc import RecoveryStub, ThreadsStub
 
 __all__ = ["EXPORT_METHOD", "CollectorClient"]
 
@@ -91,6 +91,22 @@ class CollectorClient:
         except grpc.RpcError as error:
             raise translate(error, subject=f"run {run.run_id}") from error
 
+    def read_thread(self, request: pb.ReadThreadRequest) -> Iterator[pb.ReadThreadReply]:
+        """Yield what is recorded of a LangGraph thread behind what the caller knows."""
+        self._fresh()
+        try:
+            yield from self._threads.Read(request, timeout=_OPEN_S)
+        except grpc.RpcError as error:
+            raise translate(error, subject=f"thread {request.thread_id}") from error
+
+    def threads(self, request: pb.ListThreadsRequest) -> list[str]:
+        """Return the ids of a project's LangGraph threads."""
+        self._fresh()
+        try:
+            return list(self._threads.List(request, timeout=_OPEN_S).thread_ids)
+        except grpc.RpcError as error:
+            raise translate(error, subject="threads") from error
+
     def export(self, request: bytes) -> bytes:
         """Send an OTLP request; returns the response's bytes when it is acknowledged."""
         self._fresh()
@@ -128,6 +144,7 @@ class CollectorClient:
         self._pid = os.getpid()
         self._channel = open_channel(self.target, self._access)
         self._recovery = RecoveryStub(self._channel)
+        self._threads = ThreadsStub(self._channel)
         untyped: Any = self._channel  # its stub knows no call on plain bytes
         self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = untyped.unary_unary(
             EXPORT_METHOD, request_serializer=None, response_deserializer=None

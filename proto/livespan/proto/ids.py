@@ -17,6 +17,7 @@ import xxhash
 
 __all__ = [
     "ROOT_SCOPE",
+    "THREAD_PREFIX",
     "CallKey",
     "NodeId",
     "RunId",
@@ -28,6 +29,7 @@ __all__ = [
     "input_digest",
     "node_id",
     "scope_node_id",
+    "thread_run_id",
     "trace_id",
 ]
 
@@ -40,6 +42,7 @@ CallKey = NewType("CallKey", str)
 """32 hex digits."""
 
 ROOT_SCOPE: Final = "/"
+THREAD_PREFIX: Final = "thread:"
 _SEPARATOR: Final = "\x1f"
 
 
@@ -68,6 +71,11 @@ def scope_node_id(trace: TraceId, scope: str) -> NodeId:
 def attempt_node_id(trace: TraceId, attempt: int) -> NodeId:
     """Return the id (8 bytes) of the BRANCH node `attempt N`."""
     return NodeId(blake2b(trace + b"attempt%d" % attempt, digest_size=8).digest())
+
+
+def thread_run_id(thread_id: str) -> RunId:
+    """Return the run id under which a thread's records stand, so that whoever reads it reads no other."""
+    return RunId(THREAD_PREFIX + thread_id)
 
 
 def idempotency_key(trace: TraceId, key: CallKey) -> str:

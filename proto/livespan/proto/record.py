@@ -7,6 +7,7 @@
     gap         calls of a scope ran unrecorded              (node = the scope's)
     lease       who may start things: granted, released, died, expired
     attempt     one life of the process begins               (node = BRANCH `attempt N`)
+    thread      a checkpoint, pending writes or a deletion in a thread that LangGraph keeps here; no node and no run
     foreign     a span of somebody else's, kept as it came
 
 Of one node the newest record is the whole truth: settled > ended > started, then `log_seq`. Three orders, never
@@ -35,6 +36,7 @@ class RecordKind(StrEnum):
     GAP = "gap"
     LEASE = "lease"
     ATTEMPT = "attempt"
+    THREAD = "thread"
     FOREIGN = "foreign"
 
 

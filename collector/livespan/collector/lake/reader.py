@@ -1,4 +1,4 @@
-"""Our own point reads of published files by DuckDB: the rows of one run, started rows by node, content by digest.
+"""Our own reads of published files by DuckDB: the rows of one run, started rows by node, content by digest, threads.
 
 Conditions are literals (literals.py), so that bloom filters and row-group bounds prune;
 files that cannot hold the run are not opened.
@@ -7,7 +7,7 @@ files that cannot hold the run are not opened.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -82,6 +82,32 @@ class LakeReader:
         """Return (digest, bytes) of what one record left, by attribute name."""
         rows = self._content(files, run_id, "digest, bytes", f"log_seq = {log_seq} AND name = {text_literal(name)}")
         return (str(rows[0][0]), _bytes(rows[0][1])) if rows else None
+
+    def states(
+        self, files: Sequence[LakeFile], run_id: str, first_seq: int, last_seq: int
+    ) -> dict[tuple[int, str], bytes]:
+        """Return the stored states of a run's records between two of them, by `log_seq` and digest; not checked here.
+
+        Raises:
+            Damaged: a file cannot be read.
+        """
+        mine = [file for file in files if file.may_hold(run_id)]
+        where = f"run_id = {text_literal(run_id)} AND kind = 'state' AND log_seq BETWEEN {first_seq} AND {last_seq}"
+        source = relation([file.path for file in mine], CONTENT_COLUMNS)
+        rows = self._fetch(f"SELECT log_seq, digest, bytes FROM ({source}) WHERE {where}")  # noqa: S608  # quoted
+        return {(seq, str(digest)): _bytes(data) for seq, digest, data in rows if isinstance(seq, int)}
+
+    def thread_runs(self, files: Sequence[LakeFile], project: str, langgraph_runs: Collection[str]) -> set[str]:
+        """Return the run ids of a project's threads, of those that have a checkpoint of these LangGraph runs if any."""
+        sound = [file.path for file in files if self.sound.is_sound(file)]
+        if not sound:
+            return set()
+        where = f"kind = 'thread' AND project = {text_literal(project)}"
+        if langgraph_runs:
+            listed = ", ".join([text_literal(run) for run in langgraph_runs])
+            where += f" AND json_extract_string(metadata, '$.run_id') IN ({listed})"
+        source = relation(sound, NODE_COLUMNS)
+        return {str(row[0]) for row in self._fetch(f"SELECT DISTINCT run_id FROM ({source}) WHERE {where}")}  # noqa: S608  # quoted
 
     def close(self) -> None:
         """Close the database."""

@@ -3,7 +3,7 @@ engine.
 
     records ◀─ `nodes` table, each record once          content ◀─ `content` table
        ├─ nodes        the newest of each node, settled by its verdict      ├─ effects     nodes with a side effect
-       ├─ checkpoints  with their bytes                                     └─ llm_calls   PROMPTs, each call once
+       ├─ checkpoints  with their bytes; LangGraph's threads' too           └─ llm_calls   PROMPTs, each call once
        └─ runs         one row a generation: status, counts, tokens
 
 Each window is partitioned by run, so that a condition on a run reaches the files. `records` and `nodes` are made of
@@ -175,7 +175,7 @@ WITH told AS (
         arg_max(ended_at, log_seq) FILTER (kind = 'ended' AND root) AS root_ended_at,
         bool_and(kind = 'foreign') AS foreign_only,
         count(*) FILTER (kind = 'foreign' AND parent_id IS NULL AND status = 'FAILED') AS foreign_failed
-    FROM records GROUP BY ALL
+    FROM records WHERE kind <> 'thread' GROUP BY ALL
 ), counted AS (
     SELECT {_RUN},
         greatest(
@@ -216,11 +216,20 @@ _CHECKPOINTS: Final = """
 SELECT r.project, r.run_id, r.generation, r.node_id, r.scope, r.checkpoint_id, r.attempt, r.epoch,
     r.started_at AS taken_at, r.log_seq, r.checkpoint_counters, r.state_size_bytes AS size_bytes, coalesce(c.digest,
     r.state_digest) AS digest,
-    c.bytes AS state
+    c.bytes AS state,
+    CASE WHEN r.kind = 'thread' THEN substr(r.run_id, 8) END AS thread_id,
+    r.metadata,
+    r.kind = 'thread' AND EXISTS (
+        SELECT 1 FROM records gone
+        WHERE gone.kind = 'thread' AND gone.name = 'deleted' AND gone.project = r.project AND gone.run_id = r.run_id
+            AND gone.log_seq > r.log_seq
+            AND (gone.checkpoint_id = '' OR (gone.checkpoint_id = r.checkpoint_id AND gone.scope = r.scope))
+    ) AS deleted
 FROM records r LEFT JOIN content c
     ON c.kind = 'state' AND c.project = r.project AND c.run_id = r.run_id
     AND c.log_seq = r.log_seq AND c.log_id = r.log_id
-WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)"""
+WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)
+    OR (r.kind = 'thread' AND r.name = 'checkpoint')"""
 
 
 @dataclass(frozen=True, slots=True)

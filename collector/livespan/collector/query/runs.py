@@ -42,7 +42,7 @@ _NEWEST: Final = """
     WITH told AS (
         SELECT project, run_id, generation, min(started_at) AS started_at,
             arg_max(session, log_seq) FILTER (session IS NOT NULL) AS session
-        FROM records GROUP BY ALL
+        FROM records WHERE kind <> 'thread' GROUP BY ALL
     )
     SELECT run_id FROM (
         SELECT * FROM told QUALIFY generation = max(generation) OVER (PARTITION BY project, run_id)

@@ -845,6 +845,120 @@ class CancelReply(google.protobuf.message.Message):
 global___CancelReply = CancelReply
 
 @typing.final
+class ReadThreadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: builtins.int
+    THREAD_ID_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    KNOWN_FIELD_NUMBER: builtins.int
+    project: builtins.str
+    thread_id: builtins.str
+    after: builtins.int
+    """the `order` of the newest record that the caller knows; 0 = none"""
+    known: builtins.int
+    """how many it knows; where that is not so here, it is told all anew"""
+    def __init__(
+        self,
+        *,
+        project: builtins.str = ...,
+        thread_id: builtins.str = ...,
+        after: builtins.int = ...,
+        known: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "known", b"known", "project", b"project", "thread_id", b"thread_id"]) -> None: ...
+
+global___ReadThreadRequest = ReadThreadRequest
+
+@typing.final
+class ThreadRecord(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: builtins.int
+    EVENT_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    CHECKPOINT_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    order: builtins.int
+    """its log_seq"""
+    event: builtins.str
+    """checkpoint | writes | deleted"""
+    namespace: builtins.str
+    checkpoint_id: builtins.str
+    """deleted: "" = the whole thread"""
+    state: builtins.bytes
+    """instrumentation's saver/packed.py says what it holds"""
+    def __init__(
+        self,
+        *,
+        order: builtins.int = ...,
+        event: builtins.str = ...,
+        namespace: builtins.str = ...,
+        checkpoint_id: builtins.str = ...,
+        state: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint_id", b"checkpoint_id", "event", b"event", "namespace", b"namespace", "order", b"order", "state", b"state"]) -> None: ...
+
+global___ThreadRecord = ThreadRecord
+
+@typing.final
+class ReadThreadReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ANEW_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    anew: builtins.bool
+    """in the first reply: these are all records, not those behind `after`"""
+    @property
+    def records(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ThreadRecord]: ...
+    def __init__(
+        self,
+        *,
+        anew: builtins.bool = ...,
+        records: collections.abc.Iterable[global___ThreadRecord] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["anew", b"anew", "records", b"records"]) -> None: ...
+
+global___ReadThreadReply = ReadThreadReply
+
+@typing.final
+class ListThreadsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: builtins.int
+    LANGGRAPH_RUNS_FIELD_NUMBER: builtins.int
+    project: builtins.str
+    @property
+    def langgraph_runs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """threads with a checkpoint of one of these LangGraph runs; none = all threads"""
+
+    def __init__(
+        self,
+        *,
+        project: builtins.str = ...,
+        langgraph_runs: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["langgraph_runs", b"langgraph_runs", "project", b"project"]) -> None: ...
+
+global___ListThreadsRequest = ListThreadsRequest
+
+@typing.final
+class ListThreadsReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    THREAD_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def thread_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        thread_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["thread_ids", b"thread_ids"]) -> None: ...
+
+global___ListThreadsReply = ListThreadsReply
+
+@typing.final
 class ListRunsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

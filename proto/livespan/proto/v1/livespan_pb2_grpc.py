@@ -500,6 +500,125 @@ class Recovery(object):
             _registered_method=True)
 
 
+class ThreadsStub(object):
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Read = channel.unary_stream(
+                '/livespan.proto.v1.Threads/Read',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadReply.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/livespan.proto.v1.Threads/List',
+                request_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsRequest.SerializeToString,
+                response_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsReply.FromString,
+                _registered_method=True)
+
+
+class ThreadsServicer(object):
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """
+
+    def Read(self, request, context):
+        """What is recorded of one thread behind a place, in log order; no other thread is looked at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Which threads of a project there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ThreadsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Read': grpc.unary_stream_rpc_method_handler(
+                    servicer.Read,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadReply.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsRequest.FromString,
+                    response_serializer=livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'livespan.proto.v1.Threads', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Threads(object):
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """
+
+    @staticmethod
+    def Read(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/livespan.proto.v1.Threads/Read',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.ReadThreadReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livespan.proto.v1.Threads/List',
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsRequest.SerializeToString,
+            livespan_dot_proto_dot_v1_dot_livespan__pb2.ListThreadsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class QueryStub(object):
     """Missing associated documentation comment in .proto file."""
 

@@ -240,6 +240,58 @@ class RecoveryServicer(metaclass=abc.ABCMeta):
 
 def add_RecoveryServicer_to_server(servicer: RecoveryServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
+class ThreadsStub:
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    Read: grpc.UnaryStreamMultiCallable[
+        livespan.proto.v1.livespan_pb2.ReadThreadRequest,
+        livespan.proto.v1.livespan_pb2.ReadThreadReply,
+    ]
+    """What is recorded of one thread behind a place, in log order; no other thread is looked at."""
+
+    List: grpc.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.ListThreadsRequest,
+        livespan.proto.v1.livespan_pb2.ListThreadsReply,
+    ]
+    """Which threads of a project there are."""
+
+class ThreadsAsyncStub:
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+
+    Read: grpc.aio.UnaryStreamMultiCallable[
+        livespan.proto.v1.livespan_pb2.ReadThreadRequest,
+        livespan.proto.v1.livespan_pb2.ReadThreadReply,
+    ]
+    """What is recorded of one thread behind a place, in log order; no other thread is looked at."""
+
+    List: grpc.aio.UnaryUnaryMultiCallable[
+        livespan.proto.v1.livespan_pb2.ListThreadsRequest,
+        livespan.proto.v1.livespan_pb2.ListThreadsReply,
+    ]
+    """Which threads of a project there are."""
+
+class ThreadsServicer(metaclass=abc.ABCMeta):
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+
+    @abc.abstractmethod
+    def Read(
+        self,
+        request: livespan.proto.v1.livespan_pb2.ReadThreadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[livespan.proto.v1.livespan_pb2.ReadThreadReply], collections.abc.AsyncIterator[livespan.proto.v1.livespan_pb2.ReadThreadReply]]:
+        """What is recorded of one thread behind a place, in log order; no other thread is looked at."""
+
+    @abc.abstractmethod
+    def List(
+        self,
+        request: livespan.proto.v1.livespan_pb2.ListThreadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[livespan.proto.v1.livespan_pb2.ListThreadsReply, collections.abc.Awaitable[livespan.proto.v1.livespan_pb2.ListThreadsReply]]:
+        """Which threads of a project there are."""
+
+def add_ThreadsServicer_to_server(servicer: ThreadsServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
+
 class QueryStub:
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     ListRuns: grpc.UnaryUnaryMultiCallable[
