@@ -17,6 +17,7 @@ GROUPS: Final[dict[str, tuple[str, float]]] = {
     "sustained": ("benchmarks.sustained", 75.0),
     "collector": ("benchmarks.collector_alone", 100.0),
     "paced": ("benchmarks.paced", 45.0),
+    "saver": ("benchmarks.saver", 45.0),
     "opening": ("benchmarks.opening", 45.0),
     "starting": ("benchmarks.starting", 45.0),
     "sql_million": ("benchmarks.lake_million", 420.0),

@@ -28,6 +28,7 @@ EXPORT_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Exp
 _OPEN_S: Final = 60.0
 _FETCH_S: Final = 30.0
 _EXPORT_S: Final = 30.0
+_APPEND_S: Final = 10.0
 
 
 class CollectorClient:
@@ -90,6 +91,19 @@ class CollectorClient:
             self._stub().Close(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise translate(error, subject=f"run {run.run_id}") from error
+
+    def append_thread(self, run: pb.RunRef, request: bytes) -> int:
+        """Append records of a LangGraph thread; returns how many were refused for good, once the rest is acknowledged.
+
+        Args:
+            run: under whose id they stand.
+        """
+        self._fresh()
+        if self._intends is not None:
+            asked = pb.IntendRequest(run=run, export=request)
+            if self._intends.ask(asked.SerializeToString(), _APPEND_S) is not None:
+                return 0
+        return self.rejected_spans(self.export(request))
 
     def read_thread(self, request: pb.ReadThreadRequest) -> Iterator[pb.ReadThreadReply]:
         """Yield what is recorded of a LangGraph thread behind what the caller knows."""

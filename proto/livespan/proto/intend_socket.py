@@ -7,7 +7,7 @@
 An empty gRPC call between two Python processes takes half a millisecond and more, which every effect would wait; this
 takes a fraction of it (`make bench` has both). It is a shortcut, not a second contract: the messages are the service's,
 and whoever cannot use it (another machine, no such socket, a connection that broke) calls the service. Asking twice is
-safe, as the record is the same one.
+safe, as the record is the same one. LivespanSaver's records, which start nothing and need no permission, take it too.
 """
 
 from __future__ import annotations

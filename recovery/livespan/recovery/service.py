@@ -20,7 +20,7 @@ from livespan.collector.run_history import RunHistory
 from livespan.proto import attributes as names
 from livespan.proto.errors import InvalidInput, LivespanError, NotFound, RunFinished, Stop
 from livespan.proto.holder import holder_process
-from livespan.proto.ids import trace_id
+from livespan.proto.ids import THREAD_PREFIX, trace_id
 from livespan.proto.intend_socket import intend_path
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
@@ -269,6 +269,13 @@ class RecoveryService(RecoveryServicer):
         self.counts.intended()
         return partial(self._leases.admit, _trace(request.run), request.epoch)
 
+    def local_admission(self, request: pb.IntendRequest) -> Callable[[], None]:
+        """Return the same for the machine's own socket, over which threads are written too: they have no lease."""
+        if not request.run.run_id.startswith(THREAD_PREFIX):
+            return self.admission(request)
+        self._context.activity()
+        return _anything
+
     async def _intend(self, request: pb.IntendRequest) -> pb.IntendReply:
         appended = await self._context.append(request.export, self.admission(request))
         return pb.IntendReply(log_seq=appended.first_seq + appended.count - 1)
@@ -367,10 +374,14 @@ def register(server: grpc.aio.Server, context: Context) -> None:
     context.closing.append(service.close)
     path = intend_path(context.target)
     if path is not None:
-        intends = IntendListener(path, context.append_here, service.admission)
+        intends = IntendListener(path, context.append_here, service.local_admission)
         context.metrics.add("intends", intends.families)
         context.starting.append(intends.start)
         context.closing.append(intends.close)
+
+
+def _anything() -> None:
+    """Admit what starts nothing."""
 
 
 def _trace(ref: pb.RunRef) -> bytes:

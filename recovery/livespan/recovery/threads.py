@@ -1,6 +1,7 @@
 """The Threads service: what is recorded of LangGraph's threads, for the saver that keeps them here.
 
-Nothing is held and nobody is asked: a thread is no run, has no lease, and is written to by OTLP's Export.
+Nothing is held and nobody is asked: a thread is no run, has no lease, and is written to by OTLP's Export, or on one
+machine over the intend socket (`RecoveryService.local_admission`).
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["LivespanSaver"]
 
 _Found: TypeAlias = list[tuple[str, SavedCheckpoint, list[SavedWrite]]]
+_THREAD_ID: Final = 2_000
 _TOLD: Final = ("source", "step", "run_id")
 """What of LangGraph's metadata people see in SQL, beside the parent; all of it is in the state."""
 
@@ -60,7 +61,7 @@ class LivespanSaver(BaseCheckpointSaver[str]):
     - Any number of processes may write to one thread: each checkpoint is found, with its own values.
     - A deletion is a record, too: what is deleted is not returned any more, and **its bytes stay in the lake**, where
       SQL shows them as deleted.
-    - A thread is no run: `runs list`, `plan` and `recover` know nothing of it, and what the saver does is no call of any
+    - A thread is no run: `runs list`, `plan` and `recover` know nothing of it, and what the saver does is no call of a
       run. In SQL it is in the view `checkpoints`, by `thread_id`.
     - A process reads a thread once, and then what is new in it; it keeps up to 64 MB of threads.
     - A mask does not reach what is kept here, since a graph needs it back as it was.
@@ -366,6 +367,10 @@ def _place(config: RunnableConfig) -> tuple[str, Place]:
             "the config names no thread",
             subject="LivespanSaver",
             hint='Give one: {"configurable": {"thread_id": "..."}}.',
+        )
+    if len(str(told["thread_id"])) > _THREAD_ID:
+        raise InvalidInput(
+            f"a thread's id has at most {_THREAD_ID:,} characters", subject="LivespanSaver", hint="Use a shorter one."
         )
     return str(told["thread_id"]), Place(told.get("checkpoint_ns") or "", get_checkpoint_id(config) or "")
 

@@ -5,8 +5,8 @@
     deleted      nothing
 
 `checkpoint` and `metadata` are [kind, bytes] as LangGraph's serde gave them, the checkpoint without its channels'
-values and versions. `parent` is a checkpoint's id, or "". `versions` maps channels to their versions. A channel has its value
-from `values`; if it is not there, from the parent, where that has the same version of it; else it has none.
+values and versions. `parent` is a checkpoint's id, or "". `versions` maps channels to their versions. A channel has its
+value from `values`; if it is not there, from the parent, where that has the same version of it; else it has none.
 
 A value is [kind, digest, base, parts]: its digest is XXH3-128 of its bytes, and these are its parts, joined: new bytes,
 or [start, length] of the value whose digest is `base`, which an earlier record of the thread holds.

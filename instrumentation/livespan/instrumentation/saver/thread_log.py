@@ -1,8 +1,8 @@
 """A project's threads in a collector: records appended, and what came since read. What a call appends is acknowledged
 when it returns: fsynced by the collector, in one append.
 
-    writes       ─▶ unsent ─▶ Export ─▶ acknowledged, no longer unsent
-    checkpoint   ─▶ all that is unsent of its thread, and then itself, in one Export
+    writes       ─▶ unsent ─▶ one append ─▶ acknowledged, no longer unsent
+    checkpoint   ─▶ all that is unsent of its thread, and then itself, in one append
 
 So a checkpoint is never found without the writes that were put before it, whichever of the two came to the collector
 first, and writes that could not be sent go with the next. A record that arrives twice is one: it has a number of its
@@ -34,7 +34,7 @@ from livespan.proto.life import life_resource
 from livespan.proto.record import RecordKind
 from livespan.proto.rpc import MAX_MESSAGE_BYTES
 from livespan.proto.span import JournalSpan, WireSpan, export_request, wire_span
-from livespan.proto.v1.livespan_pb2 import ListThreadsRequest, ReadThreadRequest
+from livespan.proto.v1.livespan_pb2 import ListThreadsRequest, ReadThreadRequest, RunRef
 
 __all__ = ["ThreadLog"]
 
@@ -120,7 +120,10 @@ class ThreadLog:
         self._acknowledged(thread_id, going)
 
     def append_deletions(self, thread_id: str, places: Sequence[Place]) -> None:
-        """Append that checkpoints are deleted; a place without an id: the whole thread. Raises as `append_checkpoint`."""
+        """Append that checkpoints are deleted; a place without an id is the whole thread.
+
+        Raises as `append_checkpoint`.
+        """
         if places:
             self._send([self._span(thread_id, "deleted", place, b"") for place in places], thread_id)
 
@@ -211,7 +214,16 @@ class ThreadLog:
                     subject=f"thread {thread_id}",
                     hint="Keep large things elsewhere, and what names them in the graph's state.",
                 )
-            self._patiently(partial(_export, request), f"thread {thread_id}")
+            self._patiently(partial(self._append, thread_id, request), f"thread {thread_id}")
+
+    def _append(self, thread_id: str, request: bytes, client: CollectorClient) -> None:
+        run = RunRef(project=self._settings.project, run_id=thread_run_id(thread_id))
+        if client.append_thread(run, request):
+            raise InvalidInput(
+                "the collector has refused a record of a thread",
+                subject=f"thread {thread_id}",
+                hint="Are both of one version? `livespan doctor` tells.",
+            )
 
     def _patiently(self, ask: Callable[[CollectorClient], _T], subject: str) -> _T:
         """Ask the collector, again and again where it is away, as long as the settings say."""
@@ -283,12 +295,3 @@ def _batches(spans: Sequence[WireSpan]) -> Iterator[list[WireSpan]]:
         size += span.size_bytes
     if batch:
         yield batch
-
-
-def _export(request: bytes, client: CollectorClient) -> None:
-    if client.rejected_spans(client.export(request)):
-        raise InvalidInput(
-            "the collector has refused a record of a thread",
-            subject="thread",
-            hint="Is the thread's id longer than 16 KB? `livespan doctor` tells whether versions differ.",
-        )

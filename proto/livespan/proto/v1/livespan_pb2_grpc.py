@@ -501,7 +501,8 @@ class Recovery(object):
 
 
 class ThreadsStub(object):
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
     """
 
     def __init__(self, channel):
@@ -523,7 +524,8 @@ class ThreadsStub(object):
 
 
 class ThreadsServicer(object):
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
     """
 
     def Read(self, request, context):
@@ -561,7 +563,8 @@ def add_ThreadsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Threads(object):
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`.
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
     """
 
     @staticmethod

@@ -241,7 +241,9 @@ class RecoveryServicer(metaclass=abc.ABCMeta):
 def add_RecoveryServicer_to_server(servicer: RecoveryServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
 class ThreadsStub:
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Read: grpc.UnaryStreamMultiCallable[
@@ -257,7 +259,9 @@ class ThreadsStub:
     """Which threads of a project there are."""
 
 class ThreadsAsyncStub:
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
+    """
 
     Read: grpc.aio.UnaryStreamMultiCallable[
         livespan.proto.v1.livespan_pb2.ReadThreadRequest,
@@ -272,7 +276,9 @@ class ThreadsAsyncStub:
     """Which threads of a project there are."""
 
 class ThreadsServicer(metaclass=abc.ABCMeta):
-    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`."""
+    """Threads of LangGraph's, kept by LivespanSaver. They are appended by OTLP's Export, as records of kind `thread`; on one
+    machine the intend socket takes them too, under the run id `thread:ID` and without an epoch.
+    """
 
     @abc.abstractmethod
     def Read(
