@@ -24,10 +24,12 @@ class KnownFramework(NamedTuple):
 FRAMEWORKS: Final = {
     "anthropic": KnownFramework("anthropic", "anthropic", "AnthropicInstrumentor"),
     "crewai": KnownFramework("crewai", "crewai", "CrewAIInstrumentor"),
+    "google_adk": KnownFramework("google-adk", "google.adk", "GoogleAdkInstrumentor"),
     "langgraph": KnownFramework("langgraph", "langgraph.pregel", "LangGraphInstrumentor"),
     "mcp": KnownFramework("mcp", "mcp", "MCPInstrumentor"),
     "openai": KnownFramework("openai", "openai", "OpenAIInstrumentor"),
     "openai_agents": KnownFramework("openai-agents", "agents", "OpenAIAgentsInstrumentor"),
     "pydantic_ai": KnownFramework("pydantic-ai-slim", "pydantic_ai", "PydanticAIInstrumentor"),
     "smolagents": KnownFramework("smolagents", "smolagents", "SmolagentsInstrumentor"),
+    "strands": KnownFramework("strands-agents", "strands", "StrandsInstrumentor"),
 }

@@ -2,14 +2,9 @@
 
     instrument() ──▶ tool_sites.py       what the user says of tools by name
                  ├─▶ langgraph.py        LangGraph and LangChain: langgraph_*.py, langchain_*.py
-                 ├─▶ openai_agents.py    the OpenAI Agents SDK: openai_agents_*.py
-                 ├─▶ pydantic_ai.py      Pydantic AI: pydantic_ai_*.py
+                 ├─▶ openai_agents.py, pydantic_ai.py, google_adk.py, strands.py, smolagents.py, crewai.py
                  ├─▶ openai.py, anthropic.py    the plain clients: client_*.py, *_requests.py
                  └─▶ mcp.py              tools of MCP servers
-    instrument() ──▶ tool_sites.py   what the user says of tools by name
-                 ├─▶ google_adk.py   Google ADK: adk_*.py
-                 ├─▶ langgraph.py    LangGraph and LangChain: langgraph_scopes.py, langchain_*.py
-                 └─▶ strands.py      Strands: strands_*.py
 
 A framework is imported when it is instrumented, and only if it is installed. hooks.py replaces functions and puts
 them back; calling.py and agent_runs.py say where a call belongs; streams.py records an answer that comes in parts.
@@ -36,26 +31,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["instrument", "known_frameworks", "uninstrument"]
-
-
-class _Framework(NamedTuple):
-    """A framework that can be instrumented: the package that tells whether it is here, and the class, in the module of
-    the framework's name beside this one, that instruments it.
-    """
-
-    package: str
-    type_name: str
-
-    def instrumentor(self, name: str) -> BaseInstrumentor:
-        """Return it; its module is imported now."""
-        return cast("BaseInstrumentor", getattr(import_module(f"{__name__}.{name}"), self.type_name)())
-
-
-_FRAMEWORKS: Final = {
-    "google_adk": _Framework("google-adk", "GoogleAdkInstrumentor"),
-    "langgraph": _Framework("langgraph", "LangGraphInstrumentor"),
-    "strands": _Framework("strands-agents", "StrandsInstrumentor"),
-}
 
 
 def instrument(

@@ -30,15 +30,12 @@ __all__ = [
     "arguments_of",
     "check_pairs",
     "conversation_digest",
+    "count_tokens",
     "error_body",
     "parse_request",
     "pieces",
     "usage_of",
     "with_ids",
-    "count_tokens",
-    "error_body",
-    "parse_request",
-    "pieces",
 ]
 
 _BYTES_PER_TOKEN: Final = 4
@@ -303,7 +300,6 @@ def _event(value: dict[str, Any]) -> bytes:
 
 def pieces(text: str) -> Iterator[str]:
     """Yield a text as a stream's deltas carry it."""
-    """Return a text in the pieces in which it is streamed."""
     return (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
 
 

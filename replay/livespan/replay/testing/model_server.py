@@ -1,12 +1,9 @@
-"""A small model on 127.0.0.1 that speaks as OpenAI's and Anthropic's do, for tests and the demo.
+"""A small model on 127.0.0.1 that speaks as OpenAI's, Anthropic's and Google's do, for tests and the demo.
 
     POST /v1/chat/completions   answers by a script (script.py), whole or streamed (chat_wire.py)
     POST /v1/responses          the same, in OpenAI's newer words (responses_wire.py)
     POST /v1/messages           the same, in Anthropic's (anthropic_wire.py)
-"""A small model on 127.0.0.1 that speaks OpenAI's chat completions and others' APIs, for tests and the demo.
-
-    POST /v1/chat/completions   answers by a script (script.py), whole or streamed (chat_wire.py)
-    POST /v1beta/models/M:...   the same in Gemini's words (gemini_wire.py)
+    POST /v1beta/models/M:...   the same, in Gemini's (gemini_wire.py)
     GET  /v1/models             one model
     GET  /control/counts        {label: {requests, answers, refused, abandoned, held}}
     POST /control/hold          {"label": L, "request": N}: request N (from 1) of L waits
@@ -40,16 +37,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self, cast
 
 import msgspec
 
-from livespan.replay.testing import anthropic_wire, chat_wire, responses_wire
-from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
-
-import msgspec
-
-from livespan.replay.testing import chat_wire, gemini_wire
+from livespan.replay.testing import anthropic_wire, chat_wire, gemini_wire, responses_wire
 from livespan.replay.testing.chat_wire import ChatRequest, RefusedError, error_body
 from livespan.replay.testing.script import Reply, Script, demo_script, order_script, plain_script
 from livespan.replay.testing.traffic import Counts, Traffic
@@ -100,30 +88,16 @@ _WIRES: Final = {
 }
 
 
+def _wire_of(path: str) -> _Wire | None:
+    gemini = gemini_wire.wire_for(path)  # whose paths name the model, and whether the answer is streamed
+    if gemini is not None:
+        return _Wire(gemini.parse_request, gemini.answer_for, gemini.error_body)
+    return _WIRES.get(path)
+
+
 class _HoldOrder(msgspec.Struct, frozen=True):
     label: str
     request: int | None = None
-
-
-class _Answer(Protocol):
-    """One answer, ready to be written."""
-
-    def whole(self) -> bytes: ...
-    def events(self) -> Iterator[bytes]: ...
-
-
-class _Wire(Protocol):
-    """The bytes of one API, in and out; see chat_wire.py."""
-
-    def parse_request(self, body: bytes) -> ChatRequest: ...
-    def answer_for(self, request: ChatRequest, reply: Reply, *, random_ids: bool) -> _Answer: ...
-    def error_body(self, message: str, *, param: str = ...) -> bytes: ...
-
-
-def _wire_of(path: str) -> _Wire | None:
-    if path == "/v1/chat/completions":
-        return chat_wire
-    return gemini_wire.wire_for(path)
 
 
 class ModelServer:
@@ -237,10 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
-        elif path in _WIRES:
-            self._chat(_WIRES[path], body)
         elif (wire := _wire_of(path)) is not None:
-            self._answer(wire, body)
+            self._chat(wire, body)
         elif path in ("/control/hold", "/control/release"):
             self._control(body)
         else:
@@ -267,17 +239,11 @@ class _Handler(BaseHTTPRequestHandler):
         header = self._label or self.headers.get(LABEL_HEADER, "")
         try:
             request = wire.parse(body)
-    def _answer(self, wire: _Wire, body: bytes) -> None:
-        traffic = self._http.traffic
-        header = self._label or self.headers.get(LABEL_HEADER, "")
-        try:
-            request = wire.parse_request(body)
         except RefusedError as refused:
             label = header or DEFAULT_LABEL
             traffic.arrive(label)
             traffic.refuse(label)
             self._send(refused.status, wire.error(refused.message, param=refused.param))
-            self._send(refused.status, wire.error_body(refused.message, param=refused.param))
             return
         label = header or request.user or DEFAULT_LABEL
         number = traffic.arrive(label)
@@ -286,7 +252,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         reply = self._http.script(request.conversation)
         answer = wire.answer(request, reply, random_ids=self._http.random_ids)
-        answer = wire.answer_for(request, reply, random_ids=self._http.random_ids)
         with traffic.answering(label):
             if self._client_is_gone():
                 self.close_connection = True
