@@ -55,6 +55,18 @@ def test_a_second_life_is_answered_from_the_record(server: ModelServer, way: Way
 
 
 @every_way
+def test_where_the_client_is_hooked_too_nothing_is_recorded_twice(server: ModelServer, way: Way) -> None:
+    instrument(["openai_agents", "openai"], effects=READS)
+    tape = Tape()
+    for executed in (6, 0):
+        with tape.life() as session:
+            run_agent(order_agent(server), way)
+            assert (session.executed, session.reused) == (executed, 6 - executed)
+    assert asked_of(server) == 3
+    assert {line.attributes[names.FRAMEWORK] for line in tape.calls(NodeType.PROMPT)} == {"openai_agents"}
+
+
+@every_way
 def test_wherever_it_is_killed_the_next_life_ends_the_run_and_does_nothing_twice(server: ModelServer, way: Way) -> None:
     whole = Tape()
     with whole.life():
