@@ -192,8 +192,9 @@ class OrderFlow(flows.Flow):  # type: ignore[misc]  # as above
         return self._pay("First")
 
     @flows.start()  # type: ignore[untyped-decorator]  # as above
-    def second(self) -> str:
-        return self._pay("Second")
+    async def second(self) -> str:
+        agent = agent_of(model_of(self.server, self.label), "Second", [charge_card])
+        return str((await agent.kickoff_async("pay order-17")).raw)
 
     @flows.listen(flows.and_(first, second))  # type: ignore[untyped-decorator]  # as above
     def both(self) -> str:
@@ -291,24 +292,19 @@ def test_wherever_it_is_killed_the_next_life_ends_the_run_and_does_nothing_twice
 def test_an_effect_in_doubt_is_asked_again_where_the_user_said_so(server: ModelServer, way: Any) -> None:
     tape = Tape()
     with tape.life():
-        live(way, server, "whole")
+        live(way, server, "agent")
     place = next(n for n, line in enumerate(tape.lines, 1) if line.name == "charge_card")
-    # What runs beside the charge may write before it, or after.
-    for killed_after in sorted(range(2, len(tape.lines)), key=lambda n: abs(n - place)):
-        KEYS.clear()
-        tape = Tape()
-        with suppress(Killed, RuntimeError), tape.life(killed_after):
-            live(way, server, f"agent {killed_after}")
-        if any(line.attributes.get(names.EFFECT) for line in tape.open_calls()):
-            break
+    key = tape.lines[place - 1].attributes[names.IDEMPOTENCY_KEY]
+    # As if it had been killed then; where threads run beside each other, a kill does not meet the place for sure.
+    del tape.lines[place:]
     with pytest.raises((InDoubt, RunStopped), match="charge_card"), tape.life():
         live(way, server, "agent")
     instrument(["crewai"], in_doubt={"charge_card": "retry"})
+    KEYS.clear()
     with tape.life():
         assert "rc-" in live(way, server, "agent")
-    begun = [line.attributes[names.IDEMPOTENCY_KEY] for line in tape.calls(NodeType.TOOL) if line.name == "charge_card"]
-    assert begun[0] in begun[1:]
-    assert set(begun) >= set(KEYS)
+    assert key in KEYS
+    assert len(KEYS) == len(set(KEYS)) <= WAYS[way][2]["charge_card"]
 
 
 def test_a_probe_is_given_the_arguments_and_answers(server: ModelServer) -> None:
@@ -415,6 +411,8 @@ def test_equal_calls_beside_each_other_are_told_apart(server: ModelServer, cache
     charged = [line for line in tape.calls(NodeType.TOOL) if line.name == "charge_card"]
     assert len(charged) == RAN["charge_card"]
     assert RAN["charge_card"] == 3 or cache
+    # In the first life alone; which of them found anything there is a matter of timing.
+    assert len(tape.calls(NodeType.MEMORY)) == (5 if cache else 0)
 
 
 def test_a_tool_that_is_used_up_stays_so(server: ModelServer) -> None:
@@ -504,6 +502,17 @@ def test_a_stop_in_a_thread_of_a_task_ends_the_crew(server: ModelServer) -> None
     assert done
     assert isinstance(done[0], (InDoubt, RunStopped))
     assert RAN["charge_card"] == 1
+
+
+def test_where_the_client_below_is_hooked_too_nothing_is_recorded_twice(server: ModelServer) -> None:
+    instrument(["openai"])
+    tape = Tape()
+    with tape.life() as session:
+        first = use_crew(server, "agent")
+        assert session.executed == 7
+    with tape.life() as session:
+        assert use_crew(server, "agent") == first
+        assert session.executed == 0
 
 
 def test_a_stop_comes_out_of_a_stream(server: ModelServer) -> None:

@@ -473,6 +473,18 @@ def test_a_tool_call_that_is_written_as_text_has_the_same_id_in_every_life(serve
     assert RAN["charge_card"] == 1
 
 
+def test_where_the_client_below_is_hooked_too_nothing_is_recorded_twice(server: ModelServer) -> None:
+    instrument(["openai"])
+    for way in (use_tools, stream_tools):
+        tape = Tape()
+        with tape.life() as session:
+            first = way(server, "agent")
+            assert session.executed == 6
+        with tape.life() as session:
+            assert way(server, "agent") == first
+            assert session.executed == 0
+
+
 def test_what_an_answer_says_of_itself_is_recorded(server: ModelServer) -> None:
     tape = Tape()
     with tape.life():

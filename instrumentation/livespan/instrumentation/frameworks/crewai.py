@@ -1,4 +1,4 @@
-"""crewAI 1.15 to 1.x: which of its functions are replaced. What stands in their place:
+"""crewAI from 1.15.30 to 1.x: which of its functions are replaced. What stands in their place:
 
     crewai_scopes.py   crews, tasks, agents, delegation and the methods of flows as scopes
     crewai_models.py   model calls: `BaseLLM.call` and `acall` of every model
@@ -30,7 +30,7 @@ class CrewAIInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy the
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return the versions that are supported."""
-        return ("crewai >= 1.15, < 2",)
+        return ("crewai >= 1.15.30, < 2",)
 
     def _instrument(self, **kwargs: Any) -> None:
         del kwargs
