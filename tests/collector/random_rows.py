@@ -14,6 +14,7 @@ _KINDS = {
     "wild": ("started", "ended", "ended", "ended", "foreign", "settled", "attempt", "lease", "checkpoint", "gap"),
     "foreign": ("foreign",),
     "plain": ("started", "ended", "ended", "lease", "checkpoint", "attempt"),
+    "thread": ("thread",),
 }
 _EVENTS = ("granted", "released", "died", "expired", "cancelled")
 
@@ -21,7 +22,7 @@ _EVENTS = ("granted", "released", "died", "expired", "cancelled")
 def random_rows(coin: random.Random, count: int) -> Iterator[Row]:
     """Yield rows in the order of their `log_seq`; each run has a temper of its own, so that some stay plain."""
     runs = [f"run-{number}'" for number in range(coin.randrange(3, 9))]
-    tempers = {run: coin.choice(["plain", "plain", "foreign", "wild"]) for run in runs}
+    tempers = {run: coin.choice(["plain", "plain", "foreign", "wild", "thread"]) for run in runs}
     last: dict[tuple[object, ...], Row] = {}
     seen: list[Row] = []
     for seq in range(1, count + 1):
@@ -65,7 +66,7 @@ def _row(coin: random.Random, run: str, temper: str, seq: int) -> Row:
         "root": coin.choice([None, False, True]),
         "type": type_,
         "name": "n",
-        "status": "" if kind in ("lease", "checkpoint", "gap") else status,
+        "status": "" if kind in ("lease", "checkpoint", "gap", "thread") else status,
         "started_at": started_ns // 1000,
         "ended_at": ended_ns and ended_ns // 1000,
         "started_ns": started_ns,
@@ -93,6 +94,10 @@ def _row(coin: random.Random, run: str, temper: str, seq: int) -> Row:
         row |= {"settled": coin.choice(["done", "not_done"]), "settled_by": "resolve"}
     if kind == "lease":
         row |= {"lease_event": coin.choice(_EVENTS)}
+    if kind == "thread":
+        row |= {"name": coin.choice(["checkpoint", "checkpoint", "writes", "deleted"]), "effect": None}
+        row |= {"checkpoint_id": coin.choice(["", "c1", "c2", "c3"]), "scope": coin.choice(["", "inner"])}
+        row |= {"metadata": '{"step":1}', "state_digest": f"s{seq}", "state_size_bytes": 3}
     if kind == "checkpoint" or (kind == "foreign" and coin.random() < 0.1):
         row |= {"state_digest": f"s{seq}", "state_size_bytes": 3}
     return row

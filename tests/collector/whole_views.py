@@ -104,7 +104,7 @@ WITH told AS (
         arg_max(ended_at, log_seq) FILTER (kind = 'ended' AND root) AS root_ended_at,
         bool_and(kind = 'foreign') AS foreign_only,
         count(*) FILTER (kind = 'foreign' AND parent_id IS NULL AND status = 'FAILED') AS foreign_failed
-    FROM records GROUP BY ALL
+    FROM records WHERE kind <> 'thread' GROUP BY ALL
 ), counted AS (
     SELECT {_RUN},
         greatest(
@@ -145,11 +145,25 @@ _CHECKPOINTS: Final = """
 SELECT r.project, r.run_id, r.generation, r.node_id, r.scope, r.checkpoint_id, r.attempt, r.epoch,
     r.started_at AS taken_at, r.log_seq, r.checkpoint_counters, r.state_size_bytes AS size_bytes, coalesce(c.digest,
     r.state_digest) AS digest,
-    c.bytes AS state
+    c.bytes AS state,
+    CASE WHEN r.kind = 'thread' THEN substr(r.run_id, 8) END AS thread_id,
+    r.metadata,
+    r.kind = 'thread' AND coalesce(
+        r.log_seq < (
+            SELECT max(log_seq) FROM records WHERE kind = 'thread' AND name = 'deleted' AND checkpoint_id = ''
+                AND project = r.project AND run_id = r.run_id
+        ), false
+    ) OR r.kind = 'thread' AND coalesce(
+        r.log_seq < (
+            SELECT max(log_seq) FROM records WHERE kind = 'thread' AND name = 'deleted'
+                AND checkpoint_id = r.checkpoint_id AND scope = r.scope AND project = r.project AND run_id = r.run_id
+        ), false
+    ) AS deleted
 FROM records r LEFT JOIN content c
     ON c.kind = 'state' AND c.project = r.project AND c.run_id = r.run_id
     AND c.log_seq = r.log_seq AND c.log_id = r.log_id
-WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)"""
+WHERE r.kind = 'checkpoint' OR (r.kind = 'foreign' AND r.state_size_bytes IS NOT NULL)
+    OR (r.kind = 'thread' AND r.name = 'checkpoint')"""
 
 
 def whole_views(nodes_sql: str, content_sql: str) -> list[str]:

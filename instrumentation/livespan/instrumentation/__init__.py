@@ -5,6 +5,7 @@
     with ls.run("order-17") as r:             opens the run, or resumes it where its record ends
         ls.checkpoint(state); r.restore()
     ls.instrument()                           the frameworks that are installed
+    ls.LivespanSaver()                        a checkpointer of LangGraph's, where that is installed
 
 What is listed in `__all__` is public; all else may change. Names are looked up when they are used, so that importing
 this package costs nothing where little of it is needed (the drain).
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from livespan.instrumentation.core import NOT_DONE, NotDone, Retry
     from livespan.instrumentation.decorators import step, tool
     from livespan.instrumentation.frameworks import instrument, uninstrument
-    from livespan.instrumentation.frameworks.langgraph_saver import LivespanSaver
+    from livespan.instrumentation.frameworks.langgraph_saver import LivespanSaver as LivespanSaver
     from livespan.instrumentation.masking import Masked
     from livespan.instrumentation.processor import LivespanSpanProcessor
     from livespan.instrumentation.run_block import Run, run
@@ -52,7 +53,6 @@ __all__ = [
     "EffectUnavailable",
     "InDoubt",
     "LeaseLost",
-    "LivespanSaver",
     "LivespanSpanProcessor",
     "Masked",
     "NotDone",
@@ -81,13 +81,15 @@ __all__ = [
     "uuid4",
 ]
 
+_WITH_LANGGRAPH = ("LivespanSaver",)
+"""Public as well, and not in `__all__`: `import *` would ask for LangGraph."""
 _HOMES = {
     "branches": ("branch",),
     "context": ("annotate", "checkpoint", "idempotency_key"),
     "core": ("NOT_DONE", "NotDone", "Retry"),
     "decorators": ("step", "tool"),
     "frameworks": ("instrument", "uninstrument"),
-    "frameworks.langgraph_saver": ("LivespanSaver",),
+    "frameworks.langgraph_saver": _WITH_LANGGRAPH,
     "masking": ("Masked",),
     "processor": ("LivespanSpanProcessor",),
     "run_block": ("Run", "run"),
@@ -101,7 +103,7 @@ import_module("livespan.instrumentation.started")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _WITH_LANGGRAPH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULES.get(name, "livespan.proto.errors")), name)
     globals()[name] = value
@@ -109,4 +111,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_WITH_LANGGRAPH))

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from livespan.proto.errors import Damaged
+from livespan.proto.errors import Damaged, InvalidInput
 
 __all__ = [
     "VERSION",
@@ -37,7 +37,6 @@ VERSION: Final = 1
 Typed: TypeAlias = tuple[str, bytes]
 """What `dumps_typed` gives: a kind, and the bytes."""
 Version: TypeAlias = str | int | float
-_T = TypeVar("_T")
 
 
 class PackedValue(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +69,7 @@ class PackedWrites(msgspec.Struct, frozen=True, array_like=True):
 
 
 pack: Final[Callable[[PackedCheckpoint | PackedWrites], bytes]] = msgspec.msgpack.Encoder().encode
+_T = TypeVar("_T", PackedCheckpoint, PackedWrites)
 _as_checkpoint: Final = msgspec.msgpack.Decoder(PackedCheckpoint).decode
 _as_writes: Final = msgspec.msgpack.Decoder(PackedWrites).decode
 
@@ -78,7 +78,8 @@ def read_checkpoint(state: bytes) -> PackedCheckpoint:
     """Return a checkpoint's fields.
 
     Raises:
-        Damaged: the bytes are none, or of a newer version.
+        Damaged: the bytes are none.
+        InvalidInput: they are of another version.
     """
     return _read(_as_checkpoint, state)
 
@@ -90,10 +91,15 @@ def read_writes(state: bytes) -> PackedWrites:
 
 def _read(decode: Callable[[bytes], _T], state: bytes) -> _T:
     try:
-        return decode(state)
+        read = decode(state)
     except msgspec.DecodeError as error:
         raise Damaged(
-            f"a record of a thread cannot be read: {error}",
-            subject="thread",
-            hint="Was it written by a newer Livespan? Else run `livespan verify`.",
+            f"a record of a thread cannot be read: {error}", subject="thread", hint="Run `livespan verify`."
         ) from error
+    if read.version != VERSION:
+        raise InvalidInput(
+            f"a record of a thread has format {read.version}, this Livespan reads {VERSION}",
+            subject="thread",
+            hint="Use the Livespan that wrote it, or a newer one.",
+        )
+    return read
