@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 
 def _import_next() -> None:
@@ -15,7 +16,7 @@ def _import_next() -> None:
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
     own = sys.modules.pop(__name__, None)
     try:
-        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401  # pyright: ignore[reportUnusedImport]  # if there is one
+        import_module("sitecustomize")
     except ImportError:
         if own is not None:
             sys.modules[__name__] = own
