@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 from anyio import to_thread
 
 from livespan.instrumentation import branches
 from livespan.instrumentation.branches import branch, current, entered
+from livespan.instrumentation.branches.label import label_of
 from livespan.instrumentation.core import Call, Core, Live, Scope
 from livespan.proto.errors import Divergence
 from livespan.proto.ids import trace_id
@@ -315,3 +317,18 @@ def test_a_forked_child_is_a_branch_and_its_parent_stays_where_it_was(root: Scop
         assert forked(lambda: forked(path)) == "/~fork.1/~fork.0"
         assert path() == "/"
     assert forked(path) == ""
+
+
+def test_what_opentelemetry_puts_around_the_work_of_a_pool_names_no_branch() -> None:
+    def work() -> None:
+        """What the pool is given."""
+
+    def wrap(original_func: Any) -> Any:
+        def wrapped_func() -> Any:
+            return original_func()
+
+        wrapped_func.__module__ = "opentelemetry.instrumentation.threading"
+        return wrapped_func
+
+    assert label_of(wrap(work)) == label_of(work)
+    assert label_of(wrap(contextvars.Context().run), (work,)) == label_of(work)

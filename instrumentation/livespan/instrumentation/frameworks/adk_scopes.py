@@ -84,7 +84,9 @@ def scoped_runner(original: _Function) -> _Function:
 
 
 def stopping_run(original: _Function) -> _Function:
-    """Return `Runner.run`, out of which a Stop comes as itself: the original makes a RuntimeError of it."""
+    """Return `Runner.run`, out of which a Stop comes as itself: the original makes a RuntimeError of it, or, in older
+    versions, leaves it in its thread.
+    """
 
     @functools.wraps(original)
     def run(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -95,6 +97,8 @@ def stopping_run(original: _Function) -> _Function:
             if session.core.stopped is not None:
                 raise session.core.stopped.with_traceback(None) from error
             raise
+        if session.core.stopped is not None:
+            raise session.core.stopped.with_traceback(None)
 
     return run
 

@@ -121,7 +121,8 @@ async def _reaches_body(tool: Any, args: Any, tool_context: Any) -> bool:
     faults: Any = None
     if read is not None:
         given, faults = read(args)
-    if faults or any(word not in given for word in tool._get_mandatory_args()):  # noqa: SLF001 - what `run_async` looks at
+    needed = set(tool._get_mandatory_args()).difference(tool._ignore_params)  # noqa: SLF001 - what `run_async` looks at
+    if faults or not needed.issubset(given):
         return False
     ask = getattr(tool, "check_require_confirmation", None)
     if not (getattr(tool, "_require_confirmation", False) is True if ask is None else await ask(args, tool_context)):

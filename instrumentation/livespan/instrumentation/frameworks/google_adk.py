@@ -29,8 +29,8 @@ class GoogleAdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # to mypy 
     """Hooks Google ADK; also by OpenTelemetry's auto-instrumentation, as `livespan_google_adk`."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return the versions that are supported."""
-        return ("google-adk >= 2.0, < 3",)
+        """Return the versions that are supported. Older ones want a starlette that the collector cannot share."""
+        return ("google-adk >= 2.2, < 3",)
 
     def _instrument(self, **kwargs: Any) -> None:
         del kwargs

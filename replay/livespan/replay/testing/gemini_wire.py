@@ -84,17 +84,13 @@ class GeminiAnswer:
         yield _event(self._body(self._parts([]), last=True))
 
     def _parts(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        calls = [
-            {
-                "functionCall": {
-                    "name": call.name,
-                    "args": dict(call.arguments),
-                    **({"id": i} if (i := call.call_id) else {}),
-                }
-            }
-            for call in self.reply.tool_calls
-        ]
-        return [*({"text": text} for text in texts if text), *calls]
+        parts: list[dict[str, Any]] = [{"text": text} for text in texts if text]
+        for call in self.reply.tool_calls:
+            wire: dict[str, Any] = {"name": call.name, "args": dict(call.arguments)}
+            if call.call_id:
+                wire["id"] = call.call_id
+            parts.append({"functionCall": wire})
+        return parts
 
     def _body(self, parts: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
         candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
