@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -17,9 +18,12 @@ from tests.livespan_home import LiveHome, wait_until
 
 import livespan.instrumentation as ls
 from livespan.instrumentation import LivespanSaver
+from livespan.instrumentation.client import CollectorClient
 from livespan.instrumentation.saver import thread_log
-from livespan.proto.errors import InvalidInput, Unavailable
+from livespan.instrumentation.saver.thread_state import Place
+from livespan.proto.errors import InvalidInput, LeaseLost, Unavailable
 from livespan.proto.rpc import open_channel
+from livespan.proto.span import export_request
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryStub, RecoveryStub
 
@@ -291,6 +295,33 @@ def test_a_forked_child_writes_as_a_writer_of_its_own(live: LiveHome) -> None:
     )
     done = live.program(program)
     assert done.stdout.split("\n")[0] == "[1, 2, 3]", done.stderr
+
+
+def test_a_run_that_is_named_as_a_thread_still_needs_its_lease(live: LiveHome) -> None:
+    live.serve()
+    run = pb.RunRef(project="default", run_id="thread:t")
+    threads = LivespanSaver(home=live.home.root)._threads  # pyright: ignore[reportPrivateUsage]  # to make a record
+    record = threads._span("t", "writes", Place("", "c"), b"")  # pyright: ignore[reportPrivateUsage]  # as above
+    client = CollectorClient(live.inside.context.target)
+    with pytest.raises(LeaseLost):
+        client.intend(run, 1, export_request([record]), 5.0)
+    assert client.append_thread(run, export_request([record])) == 0
+    client.close()
+
+
+def test_a_new_home_in_the_place_of_the_old_one_begins_a_thread_anew(live: LiveHome) -> None:
+    live.serve()
+    saver = LivespanSaver(home=live.home.root)
+    config = put(saver, {"big": "x" * 5000})
+    assert values_of(saver) == {"big": "x" * 5000}
+    live.inside.stop()
+    for folder in ("log", "lake"):
+        shutil.rmtree(live.home.root / folder)
+    live.home.create()
+    live.serve()
+    assert values_of(saver) is None
+    put(saver, {"big": "x" * 5001}, config)
+    assert values_of(LivespanSaver(home=live.home.root)) == {"big": "x" * 5001}
 
 
 def test_a_config_without_a_thread_is_refused(shared: LiveHome) -> None:

@@ -270,8 +270,8 @@ class RecoveryService(RecoveryServicer):
         return partial(self._leases.admit, _trace(request.run), request.epoch)
 
     def local_admission(self, request: pb.IntendRequest) -> Callable[[], None]:
-        """Return the same for the machine's own socket, over which threads are written too: they have no lease."""
-        if not request.run.run_id.startswith(THREAD_PREFIX):
+        """Return the same for the machine's own socket, over which threads are written too: they have no epoch."""
+        if request.epoch or not request.run.run_id.startswith(THREAD_PREFIX):
             return self.admission(request)
         self._context.activity()
         return _anything

@@ -29,8 +29,8 @@ from langgraph.checkpoint.base import (
 
 from livespan.instrumentation.saver.aside import aside, awaited
 from livespan.instrumentation.saver.packed import VERSION, PackedCheckpoint, PackedWrites, Typed, Version, pack
+from livespan.instrumentation.saver.packing import copied, packed_checkpoint
 from livespan.instrumentation.saver.recent import Recent, RecentCheckpoint
-from livespan.instrumentation.saver.stored_value import StoredValue, stored
 from livespan.instrumentation.saver.thread_log import ThreadLog
 from livespan.instrumentation.saver.thread_state import Place, SavedCheckpoint, SavedWrite, ThreadState
 from livespan.instrumentation.settings import agent_settings, target
@@ -87,8 +87,8 @@ class LivespanSaver(BaseCheckpointSaver[str]):
             settings = replace(settings, project=project)
         if endpoint is not None:
             settings = replace(settings, endpoint=target(endpoint))
-        self._threads = ThreadLog(settings)
         self._recent = Recent()
+        self._threads = ThreadLog(settings, self._recent.forget)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes: the one that `config` names, or the newest of its namespace.
@@ -289,7 +289,7 @@ class LivespanSaver(BaseCheckpointSaver[str]):
             same = known is not None and channel not in new_versions and known.versions.get(channel) == version
             if not same and channel in checkpoint["channel_values"]:
                 changed[channel] = dumps(checkpoint["channel_values"][channel])
-        state, holds = _packed(
+        state, holds = packed_checkpoint(
             (dumps(bare), dumps(told)), parent.checkpoint_id, versions, changed, new_versions.keys(), known
         )
         self._threads.append_checkpoint(thread_id, place, state, _shown(told, parent.checkpoint_id))
@@ -346,7 +346,7 @@ class LivespanSaver(BaseCheckpointSaver[str]):
         with self._threads.reading(source) as state:
             brought: set[bytes] = set()
             for saved in state.in_order():
-                values = {channel: _copied(value, brought).packed() for channel, value in saved.values.items()}
+                values = {channel: copied(value, brought).packed() for channel, value in saved.values.items()}
                 packed = PackedCheckpoint(
                     VERSION, saved.checkpoint, saved.metadata, saved.parent, saved.versions, values
                 )
@@ -388,43 +388,3 @@ def _shown(metadata: Mapping[str, Any], parent: str) -> str:
 
 def _items(metadata: Mapping[str, Any]) -> Any:
     return metadata.items()
-
-
-def _packed(
-    typed: tuple[Typed, Typed],
-    parent: str,
-    versions: dict[str, Version],
-    changed: Mapping[str, Typed],
-    new: Any,
-    known: RecentCheckpoint | None,
-) -> tuple[bytes, RecentCheckpoint]:
-    """Return a checkpoint's state, and what it holds.
-
-    Args:
-        typed: the checkpoint and its metadata.
-        changed: values that its parent does not have in this version.
-        new: channels with a new version, with or without a value.
-        known: what the parent holds, where that is known.
-    """
-    before = known.values if known is not None else {}
-    holds: dict[str, tuple[StoredValue, bytes]] = {}
-    values: dict[str, Any] = {}
-    for channel, version in versions.items():
-        if channel in changed:
-            kind, data = changed[channel]
-            base, base_data = before.get(channel, (None, b""))
-            value = stored(kind, data, base, base_data)
-            holds[channel] = value, data
-            values[channel] = value.packed()
-        elif known is not None and channel not in new and known.versions.get(channel) == version and channel in before:
-            holds[channel] = before[channel]
-    state = pack(PackedCheckpoint(VERSION, *typed, parent, versions, values))
-    return state, RecentCheckpoint(versions, holds)
-
-
-def _copied(value: StoredValue, brought: set[bytes]) -> StoredValue:
-    """Return a value as another thread can hold it: stored against its base where that is brought along before it."""
-    if value.base is not None and value.base.digest not in brought:
-        value = StoredValue(value.kind, value.digest, None, [value.data()])
-    brought.add(value.digest)
-    return value

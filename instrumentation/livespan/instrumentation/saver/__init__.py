@@ -3,6 +3,7 @@ here knows LangGraph.
 
     delta.py          a value as what is new in it against an earlier one
     packed.py         what a record of a thread holds, as bytes
+    packing.py        a checkpoint as the state of its record
     stored_value.py   a channel's value, whole or by what it was made from
     thread_state.py   what the records of a thread amount to
     thread_log.py     appending records, and reading what came since

@@ -49,6 +49,12 @@ class Recent:
                 self._kept.move_to_end((thread_id, place))
             return found
 
+    def forget(self, thread_id: str) -> None:
+        """Forget all of a thread: its collector does not have it any more."""
+        with self._lock:
+            for key in [key for key in self._kept if key[0] == thread_id]:
+                self._bytes -= self._kept.pop(key).size_bytes
+
     def put(self, thread_id: str, place: Place, checkpoint: RecentCheckpoint) -> None:
         """Keep what an acknowledged checkpoint holds."""
         with self._lock:

@@ -70,10 +70,12 @@ class ThreadLog:
 
     Args:
         settings: whose home, endpoint and project; and how long an unreachable collector is waited for.
+        lost: told of a thread of which the collector does not have what it had, as one of a new home.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, lost: Callable[[str], None]) -> None:
         self._settings = settings
+        self._lost = lost
         self._begin()
 
     def append_checkpoint(self, thread_id: str, place: Place, state: bytes, metadata: str) -> None:
@@ -253,6 +255,7 @@ class ThreadLog:
         for reply in client.read_thread(request):
             if reply.anew and state.records:
                 state = ThreadState()
+                self._lost(thread_id)
             for record in reply.records:
                 state.add(record)
         return state
