@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from types import SimpleNamespace
@@ -52,6 +54,23 @@ def test_everything_hooked_is_put_back() -> None:
     uninstrument()
     uninstrument()
     assert [vars(owner)[name] for owner, name in HOOKED] == before
+
+
+def test_a_framework_is_hooked_when_the_program_imports_it() -> None:
+    program = (
+        "import sys, livespan.instrumentation as ls\n"
+        "assert {'langgraph', 'openai', 'agents', 'pydantic_ai'} <= {*ls.instrument()} | {'agents'}\n"
+        "assert not {'langgraph', 'openai', 'agents', 'pydantic_ai', 'mcp', 'anthropic'} & {*sys.modules}\n"
+        "import openai\n"
+        "from livespan.instrumentation.frameworks.openai import OpenAIInstrumentor\n"
+        "assert OpenAIInstrumentor().is_instrumented_by_opentelemetry\n"
+        "assert 'request' in vars(openai._base_client.SyncAPIClient)['request'].__qualname__\n"
+        "ls.uninstrument()\n"
+        "import anthropic\n"
+        "from livespan.instrumentation.frameworks.anthropic import AnthropicInstrumentor\n"
+        "assert not AnthropicInstrumentor().is_instrumented_by_opentelemetry\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_framework_that_is_not_known_is_refused() -> None:

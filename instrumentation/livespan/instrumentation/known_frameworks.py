@@ -14,18 +14,20 @@ class KnownFramework(NamedTuple):
         package: tells whether it is installed.
         module: once this is imported, the framework can be hooked.
         type_name: the instrumentor, in the module of the framework's name in frameworks/.
+        base: where this is imported, the framework is used without its own module; "" = there is none.
     """
 
     package: str
     module: str
     type_name: str
+    base: str = ""
 
 
 FRAMEWORKS: Final = {
     "anthropic": KnownFramework("anthropic", "anthropic", "AnthropicInstrumentor"),
     "crewai": KnownFramework("crewai", "crewai", "CrewAIInstrumentor"),
     "google_adk": KnownFramework("google-adk", "google.adk", "GoogleAdkInstrumentor"),
-    "langgraph": KnownFramework("langgraph", "langgraph.pregel", "LangGraphInstrumentor"),
+    "langgraph": KnownFramework("langgraph", "langgraph.pregel", "LangGraphInstrumentor", "langchain_core"),
     "mcp": KnownFramework("mcp", "mcp", "MCPInstrumentor"),
     "openai": KnownFramework("openai", "openai", "OpenAIInstrumentor"),
     "openai_agents": KnownFramework("openai-agents", "agents", "OpenAIAgentsInstrumentor"),
