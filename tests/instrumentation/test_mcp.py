@@ -295,3 +295,22 @@ def test_everything_is_put_back() -> None:
     assert before[0] is not ClientSession.call_tool
     uninstrument()
     assert before == (ClientSession.call_tool, ClientSession.list_tools)
+
+
+@ls.tool(effect=False, ignore=("session",))
+async def look_and_pay(session: ClientSession) -> str:
+    """Say that it changes nothing, which is not so."""
+    await session.call_tool("charge_card", {"cents": 4200})
+    await session.call_tool("receipt", {"cents": 4200})
+    return "paid"
+
+
+def test_an_effect_within_a_tool_that_is_a_read_is_recorded_by_itself() -> None:
+    async def work(session: ClientSession) -> list[CallToolResult]:
+        assert await look_and_pay(session) == "paid"
+        return []
+
+    tape = Tape()
+    with tape.life():
+        play(work)
+    assert sorted(line.name for line in tape.calls(NodeType.TOOL)) == ["charge_card", "look_and_pay", "receipt"]

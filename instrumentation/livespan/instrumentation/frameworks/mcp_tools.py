@@ -53,8 +53,10 @@ def recording_call(original: _Function) -> _Function:
     async def call_tool(self: Any, name: str, arguments: Any = None, *args: Any, meta: Any = None, **words: Any) -> Any:
         session, scope = calling_scope()
         around = session.around(scope)
-        if around is not None and around.kind is NodeType.TOOL:
-            if around.name.endswith(name):
+        same = around is not None and around.name.endswith(name)
+        # What a read does is done again where that was cut short, so an effect within one is recorded by itself.
+        if around is not None and around.kind is NodeType.TOOL and (around.effect or same):
+            if same:
                 # A framework's tool that is nothing but this call. Any other may make several, and its key is for one.
                 meta = _with_key(session, scope, meta)
             return await original(self, name, arguments, *args, **_said(meta), **words)
