@@ -5,13 +5,18 @@
 
 The request is made at once, as without us, so that calls keep their order; its call ends when its stream does. Whoever
 stops reading at the event that ends the answer has one that is recorded. From the record the same events come, out of
-the same class of stream. A stream that its reader leaves earlier has no answer: the next life asks again.
+the same class of stream. A stream that its reader leaves earlier has no answer: the next life asks again. That it was
+left is recorded where it is closed, and not where it is merely dropped: the garbage collector would write then, in the
+middle of anything, even of another write.
 """
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, TypeAlias, cast, get_args
 
 from livespan.instrumentation.branches import entered
 from livespan.instrumentation.call_site import CallSite
@@ -55,7 +60,10 @@ def recorded(session: Session, call: _Call, asked: StreamedRequest, ask: Callabl
     except BaseException as error:
         session.fail(begun, error)
         raise
-    stream._iterator = _recording(session, begun, asked, stream.response, stream._iterator)  # noqa: SLF001 - as above
+    closing = _Closing()
+    reading: Any = _recording(session, begun, asked, stream.response, stream._iterator, closing)  # noqa: SLF001 - as above
+    stream._iterator = reading  # noqa: SLF001 - as above
+    stream.close = functools.partial(_close, closing, reading, weakref.ref(stream))
     return stream
 
 
@@ -72,11 +80,45 @@ async def arecorded(session: Session, call: _Call, asked: StreamedRequest, ask: 
     except BaseException as error:
         session.fail(begun, error)
         raise
-    stream._iterator = _arecording(session, begun, asked, stream.response, stream._iterator)  # noqa: SLF001 - as above
+    closing = _Closing()
+    reading: Any = _arecording(session, begun, asked, stream.response, stream._iterator, closing)  # noqa: SLF001 - as above
+    stream._iterator = reading  # noqa: SLF001 - as above
+    stream.close = functools.partial(_aclose, closing, reading, weakref.ref(stream))
     return stream
 
 
-def _recording(session: Session, begun: OpenCall, asked: StreamedRequest, response: Any, source: Any) -> Iterator[Any]:
+class _Closing:
+    """Whether a stream's reader has closed it."""
+
+    __slots__ = ("by_reader",)
+
+    def __init__(self) -> None:
+        self.by_reader = False
+
+
+def _close(closing: _Closing, events: Any, stream: Callable[[], Any]) -> None:
+    closing.by_reader = True
+    # Another thread may be reading it.
+    with suppress(ValueError):
+        events.close()
+    held = stream()
+    if held is not None:
+        cast("Any", type(held)).close(held)
+
+
+async def _aclose(closing: _Closing, events: Any, stream: Callable[[], Any]) -> None:
+    closing.by_reader = True
+    # Another task may be reading it.
+    with suppress(RuntimeError):
+        await events.aclose()
+    held = stream()
+    if held is not None:
+        await cast("Any", type(held)).close(held)
+
+
+def _recording(
+    session: Session, begun: OpenCall, asked: StreamedRequest, response: Any, source: Any, closing: _Closing
+) -> Iterator[Any]:
     parts: list[Any] = []
     held: list[Any] = []
     ended = False
@@ -93,7 +135,8 @@ def _recording(session: Session, begun: OpenCall, asked: StreamedRequest, respon
             parts.append(plain_part(part))
             ended = ended or _ends(asked, parts[-1])
     except BaseException as error:
-        session.fail(begun, error)
+        if closing.by_reader or not isinstance(error, GeneratorExit):
+            session.fail(begun, error)
         source.close()
         raise
     session.end(begun, answered(parts, response))
@@ -101,7 +144,7 @@ def _recording(session: Session, begun: OpenCall, asked: StreamedRequest, respon
 
 
 async def _arecording(
-    session: Session, begun: OpenCall, asked: StreamedRequest, response: Any, source: Any
+    session: Session, begun: OpenCall, asked: StreamedRequest, response: Any, source: Any, closing: _Closing
 ) -> AsyncIterator[Any]:
     parts: list[Any] = []
     held: list[Any] = []
@@ -118,7 +161,8 @@ async def _arecording(
             parts.append(plain_part(part))
             ended = ended or _ends(asked, parts[-1])
     except BaseException as error:
-        session.fail(begun, error)
+        if closing.by_reader or not isinstance(error, GeneratorExit):
+            session.fail(begun, error)
         await source.aclose()
         raise
     session.end(begun, answered(parts, response))
