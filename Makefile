@@ -54,7 +54,7 @@ $(JSON_STAMP): Makefile
 demo: setup ## kill agents at the worst moments, start them again, count charges and model calls
 	$(BIN)/livespan demo
 
-test: test-core test-outside test-crash test-matrix mutants ## all tests but lint and types
+test: test-core test-outside test-crash mutants ## all tests but lint, types and the matrix of frameworks
 
 test-core: setup deploy-tools ## the product's own tests, in minutes
 	$(BIN)/python -m pytest -q tests -m 'not crash and not outside and not matrix'
