@@ -226,10 +226,8 @@ class Session:
             )
         try:
             data = encode_input(request.value)
-            if request.seen is None:
-                identity = encode_identity(request.value, data)
-            else:
-                identity = encode_identity(request.seen, encode_input(request.seen))
+            seen = request.value if request.seen is None else request.seen
+            identity = encode_identity(seen, data if request.seen is None else encode_input(seen))
         except Unrecordable as error:
             raise _of(error, f"{site.name} was not called") from None
         digest = input_digest(identity)

@@ -5,9 +5,10 @@ the same error again, hint and all.
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import grpc
+import grpc.aio
 
 from livespan.proto import errors
 from livespan.proto.access import NO_ACCESS, Access
@@ -16,7 +17,16 @@ from livespan.proto.errors import GRPC_STATUS, ErrorKind, Internal, LivespanErro
 from livespan.proto.unreachable import unreachable_hint
 from livespan.proto.v1.livespan_pb2 import ErrorDetail
 
-__all__ = ["DETAIL_KEY", "MAX_MESSAGE_BYTES", "detail", "from_detail", "open_channel", "status_code", "translate"]
+__all__ = [
+    "DETAIL_KEY",
+    "MAX_MESSAGE_BYTES",
+    "abort",
+    "detail",
+    "from_detail",
+    "open_channel",
+    "status_code",
+    "translate",
+]
 
 DETAIL_KEY: Final = "livespan-error-bin"
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -65,6 +75,11 @@ def detail(error: LivespanError | Stop) -> bytes:
         subject=error.subject,
         hint=error.hint,
     ).SerializeToString()
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: LivespanError | Stop) -> None:
+    """End a call of an asynchronous service by this error."""
+    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))
 
 
 def from_detail(value: bytes) -> LivespanError | Stop:

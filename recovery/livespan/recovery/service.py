@@ -24,7 +24,7 @@ from livespan.proto.ids import THREAD_PREFIX, trace_id
 from livespan.proto.intend_socket import intend_path
 from livespan.proto.process import ProcessId
 from livespan.proto.record import Record, RecordKind
-from livespan.proto.rpc import DETAIL_KEY, detail, status_code
+from livespan.proto.rpc import abort
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import RecoveryServicer, add_RecoveryServicer_to_server
 from livespan.recovery.cancelling import refuse_cancelled
@@ -127,7 +127,7 @@ class RecoveryService(RecoveryServicer):
                     reply = pb.HoldReply(epoch=granted.epoch, lease_s=self._leases.lease_s, cancelled=granted.cancelled)
                 yield reply
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def Open(self, request: pb.OpenRequest, context: _Call) -> AsyncIterator[pb.OpenReply]:
         try:
@@ -143,7 +143,7 @@ class RecoveryService(RecoveryServicer):
             while (reply := await asyncio.to_thread(next, replies, None)) is not None:
                 yield reply
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def Fetch(self, request: pb.FetchRequest, context: _Call) -> pb.FetchReply:
         return await _answer(context, self._fetch(request))
@@ -392,9 +392,5 @@ async def _answer(context: _Call, work: Awaitable[_T]) -> _T:
     try:
         return await work
     except (LivespanError, Stop) as error:
-        await _abort(context, error)
+        await abort(context, error)
         raise  # abort raises; this is for the type checker
-
-
-async def _abort(context: _Call, error: LivespanError | Stop) -> None:
-    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))

@@ -17,7 +17,7 @@ from livespan.collector.context import Context
 from livespan.proto import attributes as names
 from livespan.proto.errors import LivespanError, Stop
 from livespan.proto.record import Record
-from livespan.proto.rpc import DETAIL_KEY, detail, status_code
+from livespan.proto.rpc import abort
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import ThreadsServicer, add_ThreadsServicer_to_server
 
@@ -45,7 +45,7 @@ class ThreadsService(ThreadsServicer):
             while (part := await asyncio.to_thread(next, parts, None)) is not None:
                 yield pb.ReadThreadReply(records=[_told(record, state) for record, state in part])
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def List(self, request: pb.ListThreadsRequest, context: _Call) -> pb.ListThreadsReply:  # noqa: N802  # gRPC's name
         try:
@@ -54,7 +54,7 @@ class ThreadsService(ThreadsServicer):
             wanted = frozenset(request.langgraph_runs)
             found = await asyncio.to_thread(self._context.threads.listed, request.project, wanted)
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
             raise  # abort raises; this is for the type checker
         return pb.ListThreadsReply(thread_ids=found)
 
@@ -72,7 +72,3 @@ def _told(record: Record, state: bytes) -> pb.ThreadRecord:
         checkpoint_id=record.text(names.CHECKPOINT_ID),
         state=state,
     )
-
-
-async def _abort(context: _Call, error: LivespanError | Stop) -> None:
-    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))

@@ -22,7 +22,7 @@ from livespan.collector.query.runs import Held, RunFilter, list_runs, show_run
 from livespan.collector.query.shapes import RunSummary
 from livespan.collector.query.tails import Tails
 from livespan.proto.errors import LivespanError, Stop, Unavailable
-from livespan.proto.rpc import DETAIL_KEY, detail, status_code
+from livespan.proto.rpc import abort
 from livespan.proto.v1 import livespan_pb2 as pb
 from livespan.proto.v1.livespan_pb2_grpc import QueryServicer, add_QueryServicer_to_server
 
@@ -109,7 +109,7 @@ class QueryService(QueryServicer):
         try:
             await self._take_turn()
         except Unavailable as error:
-            await _abort(context, error)
+            await abort(context, error)
             return
         try:
             async with aclosing(self._answered(request, context)) as replies:
@@ -147,7 +147,7 @@ class QueryService(QueryServicer):
                     yield pb.SqlReply(columns=answer.columns if first else (), rows=b"" if rows == _NO_ROWS else rows)
                 first = False
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
         finally:
             if expiry is not None:
                 expiry.cancel()
@@ -176,7 +176,7 @@ class QueryService(QueryServicer):
                 async for lines in told:
                     yield pb.JsonReply(json=lines)
         except LivespanError as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def _read(self, context: _Call, read: Callable[[], object]) -> pb.JsonReply:
         self._activity()
@@ -184,7 +184,7 @@ class QueryService(QueryServicer):
             await self._indexed()
             return pb.JsonReply(json=await self._in(self._readers, _encoded, read))
         except (LivespanError, Stop) as error:
-            await _abort(context, error)
+            await abort(context, error)
             raise  # abort raises; this is for the type checker
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., _T], *args: object) -> _T:
@@ -208,7 +208,3 @@ def add_query_service(
 
 def _encoded(read: Callable[[], object]) -> bytes:
     return msgspec.json.encode(read())
-
-
-async def _abort(context: _Call, error: LivespanError | Stop) -> None:
-    await context.abort(status_code(error.kind), error.message, ((DETAIL_KEY, detail(error)),))
