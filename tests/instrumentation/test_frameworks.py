@@ -19,6 +19,7 @@ from livespan.instrumentation import run_block
 from livespan.instrumentation.branches import CURRENT
 from livespan.instrumentation.frameworks import instrument, uninstrument
 from livespan.instrumentation.frameworks.langgraph import LangGraphInstrumentor
+from livespan.instrumentation.frameworks.tool_sites import tool_site
 from livespan.proto.errors import InvalidInput
 from livespan.proto.node import NodeType
 
@@ -117,3 +118,10 @@ def test_outside_of_a_run_calls_go_to_the_implicit_one(monkeypatch: pytest.Monke
         look.invoke({})
         CURRENT.reset(token)
     assert tape.scopes(NodeType.TOOL) == ["/"]
+
+
+def test_the_environment_may_declare_reads_and_what_the_program_says_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVESPAN_READS", "search, look_up")
+    instrument(["langgraph"], effects={"look_up": True})
+    effects = {name: tool_site(name, "langgraph", read=False).effect for name in ("search", "look_up", "charge")}
+    assert effects == {"search": False, "look_up": True, "charge": True}
